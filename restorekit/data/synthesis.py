@@ -1,0 +1,114 @@
+"""Pairs made on the fly: clean crops, degraded by a mixture of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from restorekit.data.clean import CleanPictures
+from restorekit.degradations import DEGRADATIONS
+from restorekit.degradations._base import uniform
+from restorekit.degradations.jpeg import Jpeg
+
+__all__ = ["Batch", "Mixture", "Synthesis"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixture:
+    """What share of the pictures suffers what.
+
+    Attributes:
+        shares: Task -> share of the pictures; normalised to a sum of 1.
+        degradations: Task -> names of the degradations, one of which is drawn; an empty tuple leaves the picture clean.
+        whole_picture: Tasks that concern the tone of the whole picture; their crops are reduced more, so that they show
+            more of a scene.
+        store_as_jpeg: Share of the degraded pictures that are then stored as a good JPEG, as real pictures are.
+    """
+
+    shares: Mapping[str, float]
+    degradations: Mapping[str, tuple[str, ...]]
+    whole_picture: frozenset[str] = field(default_factory=frozenset)
+    store_as_jpeg: float = 0.15
+
+    def tasks(self, count: int, generator: torch.Generator) -> list[str]:
+        """Draw a task for each of ``count`` pictures, evenly (systematic sampling: every batch has its share)."""
+        names = list(self.shares)
+        edges = torch.tensor(list(self.shares.values()), dtype=torch.float64).cumsum(0)
+        ticks = (torch.arange(count, dtype=torch.float64) + torch.rand((), generator=generator)) / count * edges[-1]
+        return [names[min(int(i), len(names) - 1)] for i in torch.searchsorted(edges, ticks, right=True)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Pairs of one size.
+
+    Attributes:
+        degraded: ``(B, 3, H, W)`` float32, in [0, 1].
+        clean: The same without degradation.
+        surroundings: ``(B, 3, S, S)``: reduced pictures of the degraded surroundings of each crop.
+        tasks: What each picture suffers.
+    """
+
+    degraded: Tensor
+    clean: Tensor
+    surroundings: Tensor
+    tasks: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synthesis:
+    """An endless, seeded source of batches; batch ``n`` depends on the seed and ``n`` alone, so a run can go on anywhere.
+
+    Attributes:
+        clean: Where crops come from.
+        mixture: How they are degraded.
+        seed: Seed of everything.
+        surroundings: Side of the reduced surroundings, in pixels.
+    """
+
+    clean: CleanPictures
+    mixture: Mixture
+    seed: int
+    surroundings: int = 48
+
+    def batch(self, number: int, *, count: int, side: int) -> Batch:
+        """Make a batch.
+
+        Args:
+            number: Its number.
+            count: Pictures in it.
+            side: Side of the crops, in pixels; surroundings are twice as large.
+
+        Returns:
+            The batch, on the CPU.
+        """
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + number) % 2**63)
+        tasks = self.mixture.tasks(count, generator)
+        pairs = [self._pair(task, side, generator) for task in tasks]
+        degraded, clean, around = (torch.stack(part) for part in zip(*pairs, strict=True))
+        return Batch(degraded=degraded, clean=clean, surroundings=around, tasks=tasks)
+
+    def _pair(self, task: str, side: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        wide = task in self.mixture.whole_picture
+        cut = self.clean.crop(generator, 2 * side, smallest_scale=0.25 if wide else 0.4)
+        clean = torch.from_numpy(cut).permute(2, 0, 1).float()[None] / 255
+        degraded = self._degrade(clean, task, generator)
+        around = torch.nn.functional.interpolate(degraded, size=(self.surroundings,) * 2, mode="area")
+        top, left = (int(torch.randint(0, side + 1, (), generator=generator)) for _ in range(2))
+        window = (0, slice(None), slice(top, top + side), slice(left, left + side))
+        return degraded[window], clean[window], around[0]
+
+    def _degrade(self, clean: Tensor, task: str, generator: torch.Generator) -> Tensor:
+        names = self.mixture.degradations[task]
+        if not names:
+            return clean
+        name = names[int(torch.randint(0, len(names), (), generator=generator))]
+        degraded = DEGRADATIONS.get(name).sample(generator).apply(clean)
+        if name != "jpeg" and uniform(generator, 0, 1) < self.mixture.store_as_jpeg:
+            return Jpeg(quality=round(uniform(generator, 75, 98))).apply(degraded)
+        if uniform(generator, 0, 1) < 0.7:  # files hold whole steps
+            return (degraded * 255).round() / 255
+        return degraded

@@ -1,0 +1,52 @@
+"""Seven tasks and clean pictures: noise, rain, haze, low light, blur, JPEG, snow.
+
+The shares follow what the tasks cost to learn; clean pictures are there so that the network learns when not to act.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from restorekit.data.clean import CleanPictures
+from restorekit.data.synthesis import Mixture, Synthesis
+from restorekit.training.tasks.restoration import RestorationTask
+
+__all__ = ["MIXTURE", "seven_task"]
+
+MIXTURE = Mixture(
+    shares={
+        "noise": 0.23,
+        "rain": 0.20,
+        "haze": 0.13,
+        "low_light": 0.11,
+        "jpeg": 0.11,
+        "blur": 0.06,
+        "snow": 0.08,
+        "clean": 0.08,
+    },
+    degradations={
+        "noise": ("gaussian_noise", "gaussian_noise", "sensor_noise"),
+        "rain": ("rain",),
+        "haze": ("haze",),
+        "low_light": ("low_light",),
+        "jpeg": ("jpeg",),
+        "blur": ("motion_blur", "defocus_blur", "gaussian_blur"),
+        "snow": ("snow",),
+        "clean": (),
+    },
+    whole_picture=frozenset({"haze", "low_light"}),
+)
+
+
+def seven_task(folders: Sequence[Path], *, seed: int = 1) -> RestorationTask:
+    """Build the task.
+
+    Args:
+        folders: Folders of clean pictures.
+        seed: Seed of the synthesis.
+
+    Returns:
+        The task.
+    """
+    return RestorationTask(synthesis=Synthesis(clean=CleanPictures(folders), mixture=MIXTURE, seed=seed))
