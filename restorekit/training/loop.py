@@ -30,8 +30,8 @@ class Task(Protocol):
         """Return batch ``number``, the same one whenever it is asked for."""
         ...
 
-    def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Mapping[str, float]]:
-        """Return the loss and numbers for the log."""
+    def loss(self, model: nn.Module, batch: Any, progress: float) -> tuple[Tensor, Mapping[str, float]]:
+        """Return the loss and numbers for the log; ``progress`` is the share of the run that is over, in [0, 1]."""
         ...
 
 
@@ -70,6 +70,7 @@ class TrainConfig:
 
     steps: int
     stages: tuple[Stage, ...] = (
+        Stage(until=0.15, side=64, count=8),
         Stage(until=0.45, side=64, count=16),
         Stage(until=0.8, side=96, count=8),
         Stage(until=1.0, side=128, count=6),
@@ -210,7 +211,7 @@ def _step(state: _State, task: Task, config: TrainConfig, step: int, device: str
         group["lr"] = config.rate(step)
     state.optimiser.zero_grad(set_to_none=True)
     with torch.autocast(device.split(":")[0], dtype=torch.bfloat16, enabled=config.precision == "bf16"):
-        loss, log = task.loss(state.model, batch)
+        loss, log = task.loss(state.model, batch, step / config.steps)
     loss.backward()  # type: ignore[no-untyped-call]
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.clip)
     value = float(loss.detach())

@@ -23,21 +23,34 @@ class RestorationTask:
     Attributes:
         synthesis: Source of batches.
         tone_weight: Weight of the cross entropy that trains the tone classifier.
+        first_floor: ``floor`` of ``relative_error`` at the beginning. A high floor lets a network learn what noise and
+            streaks are before it is punished for every touch of a clean picture; with a low one from the start it stays
+            at the identity.
+        last_floor: The floor from ``settled`` on; in between it falls geometrically.
+        settled: Share of the run at which the last floor is reached.
     """
 
     synthesis: Synthesis
     tone_weight: float = 0.1
+    first_floor: float = 2e-3
+    last_floor: float = 5e-5
+    settled: float = 0.6
+
+    def floor(self, progress: float) -> float:
+        """Return the floor of the loss at a share of the run."""
+        return self.first_floor * (self.last_floor / self.first_floor) ** min(1.0, progress / self.settled)
 
     def batch(self, number: int, *, count: int, side: int) -> Batch:
         """Make batch ``number``; see ``Synthesis.batch``."""
         return self.synthesis.batch(number, count=count, side=side)
 
-    def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, model: nn.Module, batch: Batch, progress: float) -> tuple[Tensor, dict[str, float]]:
         """Return the loss of a batch and, for each task in it, the mean error relative to the input's.
 
         Args:
             model: A restorer; if it describes pictures, it is given the surroundings of each crop.
             batch: On the model's device.
+            progress: Share of the run that is over, in [0, 1].
         """
         if isinstance(model, DescribesPicture):
             description = model.describe(batch.surroundings)
@@ -46,11 +59,10 @@ class RestorationTask:
             tone = F.cross_entropy(description[:, : len(TONES)], tones)
         else:
             restored, tone = model(batch.degraded), torch.zeros((), device=batch.degraded.device)
-        each = relative_error(restored.float(), batch.clean, batch.degraded)
+        each = relative_error(restored.float(), batch.clean, batch.degraded, floor=self.floor(progress))
         with torch.no_grad():
-            after = (restored.float() - batch.clean).square().mean((1, 2, 3)) + 5e-5
-            before = (batch.degraded - batch.clean).square().mean((1, 2, 3)) + 5e-5
-            ratios = (after / before).sqrt().tolist()
+            after, before = ((x - batch.clean).square().mean((1, 2, 3)) for x in (restored.float(), batch.degraded))
+            ratios = ((after + self.last_floor) / (before + self.last_floor)).sqrt().tolist()
         by_task: dict[str, list[float]] = {}
         for task, ratio in zip(batch.tasks, ratios, strict=True):
             by_task.setdefault(task, []).append(ratio)

@@ -33,7 +33,7 @@ class Doubling:
         x = torch.rand((count, 1, side, side), generator=torch.Generator().manual_seed(number))
         return Pair(x, 2 * x)
 
-    def loss(self, model: nn.Module, batch: Pair) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, model: nn.Module, batch: Pair, progress: float) -> tuple[Tensor, dict[str, float]]:
         return (model(batch.x) - batch.y).square().mean(), {}
 
 
@@ -83,8 +83,8 @@ def test_stages_and_rate() -> None:
 
 def test_nan_is_skipped_and_then_an_error(tmp_path: Path) -> None:
     class Broken(Doubling):
-        def loss(self, model: nn.Module, batch: Pair) -> tuple[Tensor, dict[str, float]]:
-            return super().loss(model, batch)[0] * float("nan"), {}
+        def loss(self, model: nn.Module, batch: Pair, progress: float) -> tuple[Tensor, dict[str, float]]:
+            return super().loss(model, batch, progress)[0] * float("nan"), {}
 
     model = network()
     before = weights(model).clone()
