@@ -26,12 +26,15 @@ class Mixture:
         whole_picture: Tasks that concern the tone of the whole picture; their crops are reduced more, so that they show
             more of a scene.
         store_as_jpeg: Share of the degraded pictures that are then stored as a good JPEG, as real pictures are.
+        dark_scenes: Share of the clean pictures, outside ``whole_picture``, that are made darker first: some scenes are
+            dark and right as they are.
     """
 
     shares: Mapping[str, float]
     degradations: Mapping[str, tuple[str, ...]]
     whole_picture: frozenset[str] = field(default_factory=frozenset)
     store_as_jpeg: float = 0.15
+    dark_scenes: float = 0.12
 
     def tasks(self, count: int, generator: torch.Generator) -> list[str]:
         """Draw a task for each of ``count`` pictures, evenly (systematic sampling: every batch has its share)."""
@@ -95,6 +98,8 @@ class Synthesis:
         wide = task in self.mixture.whole_picture
         cut = self.clean.crop(generator, 2 * side, smallest_scale=0.25 if wide else 0.4)
         clean = torch.from_numpy(cut).permute(2, 0, 1).float()[None] / 255
+        if not wide and uniform(generator, 0, 1) < self.mixture.dark_scenes:
+            clean = clean * uniform(generator, 0.3, 0.9)
         degraded = self._degrade(clean, task, generator)
         around = torch.nn.functional.interpolate(degraded, size=(self.surroundings,) * 2, mode="area")
         top, left = (int(torch.randint(0, side + 1, (), generator=generator)) for _ in range(2))

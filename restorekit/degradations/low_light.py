@@ -52,11 +52,11 @@ class LowLight(Degradation):
 
     @classmethod
     def sample(cls, generator: torch.Generator, level: float | None = None) -> Self:
-        """Draw an exposure between 0.45 and 0.08; see ``Degradation.sample``."""
+        """Draw an exposure between 0.35 and 0.06; see ``Degradation.sample``."""
         level = level_or_draw(generator, level)
         return cls(
             gamma=uniform(generator, 1.2, 2.2),
-            exposure=0.45 * (0.08 / 0.45) ** level,
+            exposure=0.35 * (0.06 / 0.35) ** level,
             cast_red=uniform(generator, 0.85, 1.15),
             cast_blue=uniform(generator, 0.85, 1.15),
             noise_255=uniform(generator, 0, 3) * level,

@@ -11,6 +11,7 @@ resolution gives another answer when its grid is shifted.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -98,7 +99,7 @@ def plan_spans(length: int, *, tile: int, overlap: int, multiple: int = 1) -> li
     count = math.ceil(room / steps)
     starts = [multiple * (room * i // count) for i in range(count + 1)]
     ramp = min(overlap, tile - steps * multiple) // 4 * 2
-    turns = [(a + tile + b) // 2 for a, b in zip(starts, starts[1:], strict=False)]  # centres of the overlaps
+    turns = [(a + tile + b) // 2 for a, b in itertools.pairwise(starts)]  # centres of the overlaps
     last = len(starts) - 1
     return [
         Span(

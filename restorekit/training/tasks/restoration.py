@@ -15,6 +15,9 @@ from restorekit.training.losses.restoration import relative_error
 
 __all__ = ["RestorationTask"]
 
+_FALSE_ALARM = 4.0
+"""How much worse it is to re-tone a picture whose tone is right than to leave a damaged one alone."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RestorationTask:
@@ -56,7 +59,8 @@ class RestorationTask:
             description = model.describe(batch.surroundings)
             restored = model.restore(batch.degraded, description)
             tones = torch.tensor([TONES.index(t) if t in TONES else 0 for t in batch.tasks], device=description.device)
-            tone = F.cross_entropy(description[:, : len(TONES)], tones)
+            weights = torch.tensor([_FALSE_ALARM, *(1.0 for _ in TONES[1:])], device=description.device)
+            tone = F.cross_entropy(description[:, : len(TONES)], tones, weight=weights)
         else:
             restored, tone = model(batch.degraded), torch.zeros((), device=batch.degraded.device)
         each = relative_error(restored.float(), batch.clean, batch.degraded, floor=self.floor(progress))

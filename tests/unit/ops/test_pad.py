@@ -9,7 +9,10 @@ from restorekit.ops.pad import crop_to, pad_to, padded_length
 
 
 @given(
-    height=st.integers(1, 40), width=st.integers(1, 40), multiple=st.sampled_from([1, 2, 8, 12]), minimum=st.integers(1, 33)
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    multiple=st.sampled_from([1, 2, 8, 12]),
+    minimum=st.integers(1, 33),
 )
 def test_any_size_is_padded_to_the_rule_and_comes_back(height: int, width: int, multiple: int, minimum: int) -> None:
     image = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0))
@@ -33,6 +36,8 @@ def test_nothing_missing_costs_nothing() -> None:
     assert pad_to(image, 8, 8)[0] is image
 
 
-@pytest.mark.parametrize(("length", "multiple", "minimum", "wanted"), [(1, 8, 1, 8), (8, 8, 16, 16), (17, 8, 16, 24), (5, 1, 1, 5)])
+@pytest.mark.parametrize(
+    ("length", "multiple", "minimum", "wanted"), [(1, 8, 1, 8), (8, 8, 16, 16), (17, 8, 16, 24), (5, 1, 1, 5)]
+)
 def test_padded_length(length: int, multiple: int, minimum: int, wanted: int) -> None:
     assert padded_length(length, multiple, minimum) == wanted
