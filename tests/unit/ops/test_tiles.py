@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,7 +45,7 @@ def test_tiles_lie_on_the_grid_of_the_network_and_see_what_they_answer_for(
 @given(LENGTHS, TILES, OVERLAPS, MULTIPLES)
 def test_only_neighbours_are_blended(length: int, tile: int, overlap: int, multiple: int) -> None:
     _, plan = spans(length, tile, overlap, multiple)
-    for before, after in zip(plan, plan[1:], strict=False):
+    for before, after in pairwise(plan):
         assert before.last - after.first == before.fall == after.rise
         assert before.first + before.rise <= before.last - before.fall
 
@@ -51,7 +53,7 @@ def test_only_neighbours_are_blended(length: int, tile: int, overlap: int, multi
 @given(st.integers(200, 3000), st.integers(64, 260), st.sampled_from([1, 8]))
 def test_overlap_is_kept_with_a_margin_that_is_thrown_away(length: int, tile: int, multiple: int) -> None:
     side, plan = spans(length, tile, 32, multiple)
-    for before, after in zip(plan, plan[1:], strict=False):
+    for before, after in pairwise(plan):
         assert before.start + side - after.start >= 32
         assert after.rise == 16
         assert before.start + side - before.last >= 8

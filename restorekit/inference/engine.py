@@ -1,0 +1,147 @@
+"""One network on one device: padding, precision, orientation, and what to do when it overflows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from restorekit.errors import ModelError
+from restorekit.inference.device import Precision, dtype_of
+from restorekit.models import DescribesPicture, SizeRule
+from restorekit.ops.pad import crop_to, pad_to
+
+__all__ = ["Engine", "Tally"]
+
+_COMPILER = ("torch._dynamo", "torch._inductor")  # where the errors of torch.compile itself are defined
+
+
+@dataclass
+class Tally:
+    """What happened while one call was served.
+
+    Attributes:
+        passes: Forward passes of the network.
+        overflows: Passes that were repeated in fp32 because 16 bits were not enough.
+        halvings: How often the tile was halved because the memory was not enough.
+        uncompiled: Why the compiled network could not be used.
+    """
+
+    passes: int = 0
+    overflows: int = 0
+    halvings: int = 0
+    uncompiled: str | None = None
+
+
+class Engine:
+    """A network, ready to take any size.
+
+    Args:
+        model: Restores ``(B, 3, H, W)``; moved to the device and put into evaluation mode.
+        size: Sizes that it takes.
+        device: Where it runs.
+        precision: In which precision.
+        channels_last: Keep colours together in memory.
+        ensemble: Average over the eight orientations of a picture.
+        compile: Use ``torch.compile``.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        size: SizeRule,
+        device: torch.device,
+        precision: Precision,
+        channels_last: bool,
+        ensemble: bool,
+        compile: bool,
+    ) -> None:
+        self.model = model.eval().to(device)
+        self.size = size
+        self.device = device
+        self.precision = precision
+        self.ensemble = ensemble
+        self._layout = torch.channels_last if channels_last else torch.contiguous_format
+        if channels_last:
+            self.model.to(memory_format=torch.channels_last)
+        self.compiles = compile
+        self._compiled: Callable[..., Tensor] | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave out the compiled network, which cannot be pickled; it is compiled again when needed."""
+        return {**self.__dict__, "_compiled": None}
+
+    def describe(self, pictures: Iterable[Callable[[], Tensor]]) -> Tensor | None:
+        """Describe whole pictures, one by one: what a picture is told does not depend on its neighbours in a batch.
+
+        Args:
+            pictures: Each returns a picture ``(1, 3, H, W)`` in [0, 1], possibly a reduced copy.
+
+        Returns:
+            ``(B, K)``, or ``None`` where the network does without (no picture is asked for then).
+        """
+        if not isinstance(self.model, DescribesPicture):
+            return None
+        return torch.cat([self.model.describe(picture().to(self.device)) for picture in pictures])
+
+    def restore(self, image: Tensor, description: Tensor | None, tally: Tally) -> Tensor:
+        """Restore a picture or a tile.
+
+        Args:
+            image: ``(B, 3, H, W)`` in [0, 1], any H and W.
+            description: ``(B, K)`` of the whole pictures, or ``None``.
+            tally: Is told what happened.
+
+        Returns:
+            ``(B, 3, H, W)`` float32 on the device, not clamped.
+
+        Raises:
+            ModelError: The network's answer is not finite, even in fp32.
+        """
+        padded, size = pad_to(image.to(self.device), self.size.multiple_of, self.size.minimum)
+        if not self.ensemble:
+            return crop_to(self._finite(padded, description, tally), size)
+        total = torch.zeros_like(padded)
+        for turns in range(4):
+            for mirrored in (False, True):
+                turned = torch.rot90(padded.flip(-1) if mirrored else padded, turns, (-2, -1))
+                answer = torch.rot90(self._finite(turned, description, tally), -turns, (-2, -1))
+                total += answer.flip(-1) if mirrored else answer
+        return crop_to(total / 8, size)
+
+    def _finite(self, image: Tensor, description: Tensor | None, tally: Tally) -> Tensor:
+        answer = self._pass(image, description, self.precision, tally)
+        if torch.isfinite(answer).all():
+            return answer
+        if self.precision != "fp32":
+            tally.overflows += 1
+            answer = self._pass(image, description, "fp32", tally)
+            if torch.isfinite(answer).all():
+                return answer
+        raise ModelError(
+            "the network's answer is not finite, even in fp32; its weights are damaged or do not belong to it"
+        )
+
+    def _pass(self, image: Tensor, description: Tensor | None, precision: Precision, tally: Tally) -> Tensor:
+        tally.passes += 1
+        image = image.contiguous(memory_format=self._layout)
+        given = (image,) if description is None else (image, description)
+        with torch.autocast(self.device.type, dtype_of(precision), enabled=precision != "fp32"):
+            return self._call(given, tally).float()
+
+    def _call(self, given: tuple[Tensor, ...], tally: Tally) -> Tensor:
+        network: Callable[..., Tensor] = self.model.restore if isinstance(self.model, DescribesPicture) else self.model
+        if self.compiles:
+            try:
+                if self._compiled is None:
+                    self._compiled = torch.compile(network, dynamic=True)
+                return self._compiled(*given)
+            except Exception as error:
+                if not type(error).__module__.startswith(_COMPILER):
+                    raise
+                self.compiles, self._compiled = False, None
+                tally.uncompiled = str(error).strip().split("\n", 1)[0]
+        return network(*given)
