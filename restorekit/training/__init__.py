@@ -1,1 +1,1 @@
-"""."""
+"""Training of networks: one resumable loop, tasks, losses and recipes."""

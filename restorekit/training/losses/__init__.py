@@ -1,1 +1,1 @@
-"""."""
+"""Losses for training: one file per kind."""

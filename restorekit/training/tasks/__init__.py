@@ -1,1 +1,1 @@
-"""."""
+"""Training tasks: one file each, from a batch to a loss."""

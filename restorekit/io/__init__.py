@@ -1,0 +1,1 @@
+"""Picture files and what is in them: pixels, and what has to survive with them."""

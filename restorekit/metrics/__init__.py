@@ -1,0 +1,1 @@
+"""Metrics: one file each, one import line here per file."""

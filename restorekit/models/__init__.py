@@ -1,0 +1,8 @@
+"""Restoration networks: one file per architecture, one import line here per file."""
+
+from __future__ import annotations
+
+from restorekit.models import resunet
+from restorekit.models._spec import MODELS, DescribesPicture, ModelSpec, SizeRule, register_model
+
+__all__ = ["MODELS", "DescribesPicture", "ModelSpec", "SizeRule", "register_model", "resunet"]

@@ -1,0 +1,1 @@
+"""Pure functions on tensors: padding, tiles, histograms of gradients."""
