@@ -1,0 +1,165 @@
+"""Reading picture files."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+from restorekit.io import exif
+from restorekit.io.bmp import read_bmp
+from restorekit.io.faults import Refusal, about
+from restorekit.io.formats import format_of_suffix, looks_like_text, sniff
+from restorekit.io.jpeg import read_jpeg
+from restorekit.io.limits import DEFAULT_LIMITS, Limits
+from restorekit.io.orientation import turn
+from restorekit.io.picture import ImageData
+from restorekit.io.png import read_png
+from restorekit.io.tiff import page_offsets, read_page
+from restorekit.io.webp import read_webp
+
+__all__ = ["Source", "read_image", "read_pages"]
+
+Source = Path | str | bytes | BinaryIO
+"""What a picture is read from: a path, the bytes of a file, or an open binary file."""
+
+logger = logging.getLogger(__name__)
+
+
+def read_image(source: Source, *, limits: Limits = DEFAULT_LIMITS) -> ImageData:
+    """Read a picture file, upright and whole.
+
+    The format is told by the content, the bit depth by the file's header. The EXIF orientation is applied, and reset
+    in the EXIF block. What was converted or left out stands in ``notes`` and in the log.
+
+    Args:
+        source: A path, the bytes of a file, or an open binary file.
+        limits: What is too large to be read.
+
+    Returns:
+        The picture with all that a file of it should keep.
+
+    Raises:
+        PictureError: The file is missing, damaged, cut off, too large, holds several pictures, or is none. The
+            message names it.
+    """
+    name = name_of(source)
+    pages = _read(source, name, limits, many=False)
+    return pages[0]
+
+
+def read_pages(source: Source, *, limits: Limits = DEFAULT_LIMITS) -> list[ImageData]:
+    """Read every page of a picture file; a file of one picture gives one.
+
+    Args:
+        source: A path, the bytes of a file, or an open binary file.
+        limits: What is too large to be read; each page is held to the limit of pixels.
+
+    Raises:
+        PictureError: As ``read_image``, but several pages are welcome (an animation is not).
+    """
+    return _read(source, name_of(source), limits, many=True)
+
+
+def name_of(source: Source) -> str:
+    """Return what messages call a source."""
+    if isinstance(source, str | Path):
+        return str(source)
+    name = None if isinstance(source, bytes) else getattr(source, "name", None)
+    if isinstance(name, str):
+        return "standard input" if name == "<stdin>" else name
+    return "the picture"
+
+
+def _read(source: Source, name: str, limits: Limits, *, many: bool) -> list[ImageData]:
+    with about(name, "reading it"):
+        data = memoryview(load_bytes(source, limits))
+        kind = _kind(data, name)
+    with about(name, f"reading the {kind.upper()}"):
+        pages = _read_tiff(data, limits, many=many) if kind == "tiff" else [_READERS[kind](data, limits)]
+        pages = [_upright(page) for page in pages]
+    for note in dict.fromkeys(note for page in pages for note in page.notes):
+        logger.warning("%s: %s", name, note)
+    return pages
+
+
+def load_bytes(source: Source, limits: Limits) -> bytes:
+    """Return all bytes of a source.
+
+    Raises:
+        Refusal: There are more than the limit, or the file changed while it was read.
+        OSError: The file cannot be read.
+    """
+    if isinstance(source, bytes):
+        data = source
+    elif isinstance(source, str | Path):
+        data = _load_file(Path(source), limits)
+    else:
+        data = source.read(limits.file_bytes + 1)
+    if len(data) > limits.file_bytes:
+        raise Refusal(f"the file is larger than the limit of {limits.file_bytes / 2**20:.0f} MiB")
+    return data
+
+
+def _load_file(path: Path, limits: Limits) -> bytes:
+    if path.is_dir():
+        raise Refusal("this is a folder, not a picture")
+    with path.open("rb") as file:
+        before = os.fstat(file.fileno())
+        data = file.read(limits.file_bytes + 1)
+        after = os.fstat(file.fileno())
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise Refusal("the file changed while it was read; try again when nothing writes to it")
+    return data
+
+
+def _kind(data: memoryview, name: str) -> str:
+    if not data:
+        raise Refusal("the file is empty (0 bytes)")
+    head = bytes(data[:256])
+    kind = sniff(head)
+    if kind in _READERS or kind == "tiff":
+        return str(kind)
+    if head.startswith(b"version https://git-lfs"):
+        raise Refusal("this is a Git LFS pointer, not the picture itself; fetch it with: git lfs pull")
+    if kind is not None:
+        raise Refusal(f"{kind.upper()} files are not supported; convert it to PNG, JPEG, WebP, TIFF or BMP")
+    said = format_of_suffix(name)
+    if looks_like_text(head):
+        raise Refusal("the file is text, not a picture")
+    raise Refusal(f"the content is not {said.upper() if said else 'a picture'} nor any other known picture format")
+
+
+def _read_tiff(data: memoryview, limits: Limits, *, many: bool) -> list[ImageData]:
+    file, offsets, notes = page_offsets(data, limits)
+    if len(offsets) > 1 and not many:
+        raise Refusal(f"the TIFF holds {len(offsets)} pages and one picture is needed; split it into its pages first")
+    pages = [read_page(file, offset, limits) for offset in offsets]
+    return [replace(page, notes=(*page.notes, *notes)) for page in pages]
+
+
+_READERS: dict[str, Callable[[memoryview, Limits], ImageData]] = {
+    "png": read_png,
+    "jpeg": read_jpeg,
+    "webp": read_webp,
+    "bmp": read_bmp,
+}
+
+
+def _upright(image: ImageData) -> ImageData:
+    """Apply the EXIF orientation, once, and make the metadata say so."""
+    metadata = image.metadata
+    way = exif.orientation(metadata.exif)
+    pixels, alpha, dpi, xmp = image.pixels, image.alpha, metadata.dpi, metadata.xmp
+    if way != 1:
+        pixels = turn(pixels, way)
+        alpha = None if alpha is None else turn(alpha, way)
+        dpi = dpi[::-1] if dpi is not None and way >= 5 else dpi
+        xmp = None if xmp is None else exif.upright_xmp(xmp)
+    block = metadata.exif
+    if block is not None:
+        block = exif.settle(block, width=pixels.shape[1], height=pixels.shape[0])
+    return replace(image, pixels=pixels, alpha=alpha, metadata=replace(metadata, exif=block, dpi=dpi, xmp=xmp))
