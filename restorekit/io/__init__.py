@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from restorekit.io.faults import FileError
+from restorekit.io.info import read_size
 from restorekit.io.limits import DEFAULT_LIMITS, Limits
 from restorekit.io.picture import Encoding, ImageData, Metadata
 from restorekit.io.read import read_image, read_pages
@@ -18,6 +19,7 @@ __all__ = [
     "encode_image",
     "read_image",
     "read_pages",
+    "read_size",
     "write_image",
     "write_pages",
 ]

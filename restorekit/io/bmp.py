@@ -64,7 +64,7 @@ def _profile(data: memoryview, head: int) -> bytes | None:
         return None
     start, length = struct.unpack_from("<II", data, _FILE_HEAD + 112)
     start += _FILE_HEAD
-    return bytes(data[start : start + length]) if 0 < length and start + length <= len(data) else None
+    return bytes(data[start : start + length]) if length > 0 and start + length <= len(data) else None
 
 
 def write_bmp(image: ImageData, out: BinaryIO) -> None:

@@ -24,13 +24,18 @@ POINTERS: dict[int, frozenset[int]] = {EXIF_IFD: frozenset({40965}), GPS_IFD: fr
 """Tags of a main directory that point at another one, with those of that one's tags that do."""
 
 STRUCTURE = frozenset(
-    [*range(254, 260), 262, 263, 264, 265, 266, 273, 277, 278, 279, 280, 281, 284, 288, 289, 290, 291, 292, 293, 297]
-    + [301, 317, 318, 319, *range(320, 350), *range(512, 533), 559, 700, 32997, 32998, 33723, 34377, 34675, 37724]
-    + [282, 283, 296, 50838, 50839]
+    number
+    for part in (
+        (*range(254, 267), 273, *range(277, 285), *range(288, 294), 296, 297, 301, *range(317, 350), *range(512, 533)),
+        # those with a place of their own, and other programs' records on the stored pixels
+        (559, 700, 32997, 32998, 33723, 34377, 34675, 37724, 50838, 50839),
+    )
+    for number in part
 )
 """Tags of a TIFF directory that describe how its pixels are stored, or that have a place of their own in Metadata.
 
-The orientation is none of them: as in an EXIF block it stays with the description, and is applied from there."""
+The orientation is none of them: as in an EXIF block it stays with the description, and is applied from there.
+"""
 
 _THUMBNAIL = (513, 514)
 _PIXEL_SIDES = (40962, 40963)

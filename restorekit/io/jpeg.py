@@ -62,11 +62,12 @@ class Segments:
         return names.get((h // max(ch, 1), v // max(cv, 1)), f"{h}x{v}")
 
 
-def scan(data: memoryview) -> Segments:
+def scan(data: memoryview, *, head_only: bool = False) -> Segments:
     """Sort the segments of a JPEG, up to the end of its first picture.
 
     Args:
         data: The file.
+        head_only: Whether to stop where the picture data begin.
 
     Raises:
         Refusal: A segment of the head is damaged or cut off.
@@ -89,6 +90,8 @@ def scan(data: memoryview) -> Segments:
         end = at + 2 + length
         if length < 2 or end > len(data):
             raise Refusal("the JPEG ends in the middle of a segment of its head; the file is cut off, get it again")
+        if marker == 0xDA and head_only:
+            break
         _take(found, marker, data[at:end])
         at = end
         if marker == 0xDA:

@@ -134,7 +134,7 @@ class ImageData:
         self,
         target: Path | str | BinaryIO,
         *,
-        format: str | None = None,  # noqa: A002 (the name that users know)
+        format: str | None = None,
         quality: int | None = None,
         background: tuple[int, int, int] = (255, 255, 255),
         overwrite: bool = True,

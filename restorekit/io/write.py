@@ -32,7 +32,7 @@ def write_image(
     image: ImageData,
     target: Path | str | BinaryIO,
     *,
-    format: str | None = None,  # noqa: A002 (the name that users know)
+    format: str | None = None,
     quality: int | None = None,
     bit_depth: int | None = None,
     background: tuple[int, int, int] = (255, 255, 255),
@@ -84,7 +84,7 @@ def write_pages(pages: Sequence[ImageData], target: Path | str | BinaryIO, *, ov
     _write(list(pages), target, "tiff", quality=None, overwrite=overwrite)
 
 
-def encode_image(image: ImageData, *, format: str | None = None, quality: int | None = None) -> bytes:  # noqa: A002
+def encode_image(image: ImageData, *, format: str | None = None, quality: int | None = None) -> bytes:
     """Return the bytes of a picture file; see ``write_image``."""
     out = BytesIO()
     write_image(image, out, format=format, quality=quality)
