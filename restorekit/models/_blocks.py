@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F  # noqa: N812 (the name that the field uses)
 from torch import Tensor, nn
 
-__all__ = ["TONES", "ToneCurve"]
+__all__ = ["TONES", "ConvUNet", "ToneCurve"]
 
 TONES = ("none", "haze", "low_light")
 """What ``ToneCurve`` tells apart; the first needs no change of tone."""
@@ -85,3 +87,104 @@ class ToneCurve(nn.Module):
 def _brighten(image: Tensor) -> Tensor:
     """Raise to the power 0.4, which spreads the shadows (the small offset keeps the gradient at black finite)."""
     return (image + 1e-3) ** 0.4 - 1e-3**0.4
+
+
+class _ResidualBlock(nn.Module):
+    """x + conv(relu(conv(x))); the second convolution starts small so that a deep network starts near the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.kaiming_normal_(self.conv1.weight, nonlinearity="relu")
+        nn.init.kaiming_normal_(self.conv2.weight, nonlinearity="relu")
+        for bias in (self.conv1.bias, self.conv2.bias):
+            assert bias is not None
+            nn.init.zeros_(bias)
+        with torch.no_grad():
+            self.conv2.weight.mul_(0.2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(torch.relu(self.conv1(x)))
+
+
+def _residual_blocks(channels: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*(_ResidualBlock(channels) for _ in range(count)))
+
+
+class ConvUNet(nn.Module):
+    """All-in-one restorer: a tone curve, then a residual U-Net of dense convolutions that is told the description.
+
+    Args:
+        width: Channels of the first level; each level below has twice as many.
+        encoder_blocks: Residual blocks of each level, first to last but one.
+        middle_blocks: Residual blocks of the lowest level.
+        decoder_blocks: Residual blocks of each level on the way up, listed from the first level downwards.
+        shuffle: Side of the pixel un-shuffle in front of the first level.
+        further: Makes further layers after the residual blocks of a level, from its channels and its number; none when
+            ``None``.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        encoder_blocks: tuple[int, ...],
+        middle_blocks: int,
+        decoder_blocks: tuple[int, ...],
+        shuffle: int,
+        further: Callable[[int, int], list[nn.Module]] | None = None,
+    ) -> None:
+        super().__init__()
+        widths = [width * 2**level for level in range(len(encoder_blocks) + 1)]
+
+        def level(number: int, count: int) -> nn.Sequential:
+            blocks = _residual_blocks(widths[number], count)
+            return blocks.extend(further(widths[number], number)) if further else blocks
+
+        self.tone = ToneCurve()
+        self.stem = nn.Sequential(nn.PixelUnshuffle(shuffle), nn.Conv2d(6 * shuffle**2, width, 3, padding=1))
+        self.encoders = nn.ModuleList(level(i, n) for i, n in enumerate(encoder_blocks))
+        self.downs = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False))
+        self.told = nn.Linear(self.tone.size, widths[-1])
+        self.middle = level(len(encoder_blocks), middle_blocks)
+        self.ups = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(b, 4 * a, 1), nn.PixelShuffle(2)) for a, b in zip(widths, widths[1:], strict=False)
+        )
+        self.decoders = nn.ModuleList(level(i, n) for i, n in enumerate(decoder_blocks))
+        head = nn.Conv2d(width, 6 * shuffle**2, 3, padding=1)
+        with torch.no_grad():  # start at the identity
+            head.weight.mul_(0.1)
+            nn.init.zeros_(head.bias)  # type: ignore[arg-type]  # it has a bias
+        self.head = nn.Sequential(head, nn.PixelShuffle(shuffle))
+
+    def describe(self, image: Tensor) -> Tensor:
+        """Describe a whole picture ``(B, 3, H, W)`` in [0, 1], at any scale, as ``(B, K)``."""
+        return self.tone.describe(image)
+
+    def restore(self, image: Tensor, description: Tensor) -> Tensor:
+        """Restore a picture, or a part of one, given the description of the whole.
+
+        Args:
+            image: ``(B, 3, H, W)``, in [0, 1]; H and W multiples of 8.
+            description: ``(B, K)`` from ``describe``.
+
+        Returns:
+            ``(B, 3, H, W)``, not clamped.
+        """
+        toned = self.tone(image, description)
+        x = self.stem(torch.cat([image, toned], 1))
+        skips = []
+        for encoder, down in zip(self.encoders, self.downs, strict=True):
+            x = encoder(x)
+            skips.append(x)
+            x = down(x)
+        x = self.middle(x + self.told(description)[:, :, None, None])
+        for up, decoder, skip in zip(reversed(self.ups), reversed(self.decoders), reversed(skips), strict=True):
+            x = decoder(up(x) + skip)
+        gain, offset = self.head(x).float().chunk(2, 1)
+        return toned * (1 + gain) + offset
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Restore a whole picture ``(B, 3, H, W)`` in [0, 1], H and W multiples of 8; the result is not clamped."""
+        return self.restore(image, self.describe(image))

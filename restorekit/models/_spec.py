@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from restorekit.errors import UnknownNameError
 from restorekit.registry import Registry
 
 __all__ = ["MODELS", "DescribesPicture", "ModelSpec", "SizeRule", "StateDict", "Task", "register_model"]
@@ -55,6 +57,7 @@ class ModelSpec:
         task: Fixes the call, see docs/architecture.md ("Models").
         network: The ``nn.Module`` class; its keyword arguments are its configuration.
         variants: Variant name -> keyword arguments, plain data.
+        networks: Variant name -> class, for variants that are built by another class of the family than ``network``.
         default_variant: The variant that is built when no weights and no variant are named.
         size: Sizes that ``forward`` takes.
         paper: Title, authors' short form, venue, identifier.
@@ -69,6 +72,7 @@ class ModelSpec:
     task: Task
     network: Callable[..., nn.Module]
     variants: Mapping[str, Mapping[str, Any]]
+    networks: Mapping[str, Callable[..., nn.Module]] = field(default_factory=dict)
     default_variant: str
     size: SizeRule = SizeRule()
     paper: str
@@ -77,6 +81,25 @@ class ModelSpec:
     config_map: Mapping[str, str | None] = field(default_factory=dict)
     convert: Callable[[StateDict], StateDict] | None = None
     revert: Callable[[StateDict], StateDict] | None = None
+
+    def build(self, variant: str, **changes: Any) -> nn.Module:
+        """Build a variant with fresh weights.
+
+        Args:
+            variant: Its name.
+            **changes: Keyword arguments of the network that replace the variant's.
+
+        Raises:
+            UnknownNameError: There is no such variant, or the network has no such argument.
+        """
+        if variant not in self.variants:
+            raise UnknownNameError(f"variant of {self.name}", variant, self.variants)
+        network = self.networks.get(variant, self.network)
+        known = signature(network).parameters
+        for key in changes:
+            if key not in known:
+                raise UnknownNameError(f"argument of {variant}", key, known)
+        return network(**{**self.variants[variant], **changes})
 
 
 MODELS: Registry[ModelSpec] = Registry("model")

@@ -9,8 +9,7 @@ no global order where there is one head (it cancels); the histogram by one scatt
 resolution (a depth-wise convolution of dilation 2 behind a pixel shuffle stays within its phase); features in
 channels-last, where a norm, a gather and a 1x1 convolution read memory in order. The authors' sort is not stable, ours is.
 
-Own additions for small variants: ``shuffle`` (a pixel un-shuffle in front, so that attention runs at a lower
-resolution) and ``tone`` (``ToneCurve`` in front, for haze and low light).
+``HOGformerTiny`` is this project's own small relative: the same transformer blocks on a convolutional trunk.
 
 Shapes: B pictures, C channels, L = H W pixels, P patches of 8x8, f heads.
 """
@@ -26,7 +25,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from restorekit.errors import UsageError
-from restorekit.models._blocks import ToneCurve
+from restorekit.models._blocks import ConvUNet
 from restorekit.models._spec import ModelSpec, SizeRule, StateDict, register_model
 from restorekit.ops.hog import magnitude_and_turn
 
@@ -347,8 +346,6 @@ class HOGformer(nn.Module):
         expansion: Hidden channels of the feed-forward over its channels.
         bias: Whether the convolutions of the blocks have a bias.
         norm: ``"with_bias"`` subtracts the mean, ``"bias_free"`` does not.
-        shuffle: Side of a pixel un-shuffle in front (1: none, as released).
-        tone: Whether a ``ToneCurve`` stands in front (not as released).
 
     Raises:
         UsageError: ``int(channels * expansion)`` of a level is not a multiple of 4.
@@ -365,8 +362,6 @@ class HOGformer(nn.Module):
         expansion: float = 2.667,
         bias: bool = False,
         norm: NormKind = "with_bias",
-        shuffle: int = 1,
-        tone: bool = False,
     ) -> None:
         super().__init__()
 
@@ -374,9 +369,7 @@ class HOGformer(nn.Module):
             return nn.Sequential(*(_Block(channels, heads, expansion=expansion, bias=bias, norm=norm) for _ in range(count)))
 
         d = embed_dim
-        self.shuffle = shuffle
-        self.tone = ToneCurve() if tone else None
-        self.patch_embed = nn.Conv2d((6 if tone else 3) * shuffle**2, d, 3, padding=1, bias=False)
+        self.patch_embed = nn.Conv2d(3, d, 3, padding=1, bias=False)
         self.encoder1 = blocks(d, num_blocks[0], num_heads[0])
         self.down1, self.skip1, self.merge1 = _down(d), _SkipEmbed(3, bias=bias), nn.Conv2d(2 * d + 3, 2 * d, 1, bias=bias)
         self.encoder2 = blocks(2 * d, num_blocks[1], num_heads[1])
@@ -391,28 +384,19 @@ class HOGformer(nn.Module):
         self.up1 = _up(2 * d)
         self.decoder1 = blocks(2 * d, num_blocks[0], num_heads[0])
         self.refinement = blocks(2 * d, num_refinement_blocks, num_heads[0])
-        self.output = nn.Conv2d(2 * d, out_channels * shuffle**2, 3, padding=1, bias=bias)
+        self.output = nn.Conv2d(2 * d, out_channels, 3, padding=1, bias=bias)
 
-    def describe(self, image: Tensor) -> Tensor:
-        """Describe a whole picture ``(B, 3, H, W)`` in [0, 1], at any scale, as ``(B, K)``; K = 0 without ``tone``."""
-        return image.new_empty((image.shape[0], 0)) if self.tone is None else self.tone.describe(image)
-
-    def restore(self, image: Tensor, description: Tensor) -> Tensor:
-        """Restore a picture, or a part of one, given the description of the whole.
+    def forward(self, image: Tensor) -> Tensor:
+        """Restore a picture.
 
         Args:
-            image: ``(B, 3, H, W)``, in [0, 1]; H and W multiples of 8 times ``shuffle``.
-            description: ``(B, K)`` from ``describe``.
+            image: ``(B, 3, H, W)``, in [0, 1]; H and W multiples of 8.
 
         Returns:
             ``(B, 3, H, W)``, not clamped.
         """
-        toned = image if self.tone is None else self.tone(image, description)
-        x = image if self.tone is None else torch.cat([image, toned], 1)
-        x = self.patch_embed(F.pixel_unshuffle(x, self.shuffle).contiguous(memory_format=torch.channels_last))
-        small = toned if self.shuffle == 1 else F.avg_pool2d(toned, self.shuffle)
-        first = self.encoder1(x)
-        small = self.skip1(small)
+        first = self.encoder1(self.patch_embed(image.contiguous(memory_format=torch.channels_last)))
+        small = self.skip1(image)
         second = self.encoder2(self.merge1(torch.cat([self.down1(first), small], 1)))
         small = self.skip2(small)
         third = self.encoder3(self.merge2(torch.cat([self.down2(second), small], 1)))
@@ -421,11 +405,55 @@ class HOGformer(nn.Module):
         x = self.decoder3(self.fuse3(torch.cat([self.up3(x), third], 1)))
         x = self.decoder2(self.fuse2(torch.cat([self.up2(x), second], 1)))
         x = self.refinement(self.decoder1(torch.cat([self.up1(x), first], 1)))
-        return F.pixel_shuffle(self.output(x), self.shuffle).float() + toned
+        return self.output(x).float() + image
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Restore a whole picture ``(B, 3, H, W)`` in [0, 1], H and W multiples of 8 times ``shuffle``; not clamped."""
-        return self.restore(image, self.describe(image))
+
+class HOGformerTiny(ConvUNet):
+    """A small relative: HOG transformer blocks on a convolutional trunk.
+
+    Attention at full resolution is what makes the network slow on a processor and slow to learn. Here dense
+    convolutions (``ConvUNet``) do the work at half resolution, and the transformer blocks stand where pixels are few: at
+    a quarter of the resolution, on the way down and up, and at an eighth. The blocks start as the identity.
+
+    Args:
+        width: Channels of the first level; each level below has twice as many.
+        encoder_blocks: Residual blocks of each level, first to last but one.
+        middle_blocks: Residual blocks of the lowest level.
+        decoder_blocks: Residual blocks of each level on the way up, listed from the first level downwards.
+        shuffle: Side of the pixel un-shuffle in front of the first level.
+        num_blocks: Transformer blocks of each level, the lowest last; each decoder level has as many as its encoder's.
+        num_heads: Heads of each level.
+        expansion: Hidden channels of the feed-forward over its channels.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int = 48,
+        encoder_blocks: tuple[int, ...] = (2, 2),
+        middle_blocks: int = 2,
+        decoder_blocks: tuple[int, ...] = (2, 2),
+        shuffle: int = 2,
+        num_blocks: tuple[int, ...] = (0, 1, 2),
+        num_heads: tuple[int, ...] = (1, 2, 2),
+        expansion: float = 2.667,
+    ) -> None:
+        def further(channels: int, level: int) -> list[nn.Module]:
+            heads = num_heads[level]
+            blocks = [_Block(channels, heads, expansion=expansion, bias=False, norm="with_bias") for _ in range(num_blocks[level])]
+            for block in blocks:
+                nn.init.zeros_(block.attention.project_out.weight)
+                nn.init.zeros_(block.feed_forward.project_out.weight)
+            return list(blocks)
+
+        super().__init__(
+            width=width,
+            encoder_blocks=encoder_blocks,
+            middle_blocks=middle_blocks,
+            decoder_blocks=decoder_blocks,
+            shuffle=shuffle,
+            further=further,
+        )
 
 
 # --- the authors' names -----------------------------------------------------------------------------------------------
@@ -513,15 +541,10 @@ register_model(
         variants={
             "hogformer-all-weather": {},
             "hogformer-natural": {},
-            "hogformer-tiny": {
-                "embed_dim": 24,
-                "num_blocks": (2, 2, 2, 2),
-                "num_refinement_blocks": 2,
-                "shuffle": 2,
-                "tone": True,
-            },
+            "hogformer-tiny": {},
             "hogformer-test": {"embed_dim": 12, "num_blocks": (1, 1, 1, 1), "num_refinement_blocks": 1},
         },
+        networks={"hogformer-tiny": HOGformerTiny},
         default_variant="hogformer-tiny",
         size=SizeRule(minimum=16, multiple_of=16),
         paper="HOGformer (Wu et al., AAAI 2026, arXiv 2504.09377)",
