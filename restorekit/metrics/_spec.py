@@ -44,7 +44,7 @@ def register_metric(
     name: str,
     *,
     higher_is_better: bool,
-    range: tuple[float, float],  # noqa: A002 (the word of MetricSpec)
+    range: tuple[float, float],
     unit: str = "",
     needs_reference: bool = True,
 ) -> Callable[[F], F]:
