@@ -42,10 +42,10 @@ def test_a_resumed_run_does_what_is_left_and_nothing_twice(tmp_path: Path) -> No
 
     def stop_at_third(job: Job) -> None:
         if job is jobs[2]:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("stop")
         copy(job)
 
-    with journal(jobs, resume=False) as ledger, pytest.raises(KeyboardInterrupt):
+    with journal(jobs, resume=False) as ledger, pytest.raises(KeyboardInterrupt, match="stop"):
         run(jobs, stop_at_third, ledger=ledger)
     jobs = jobs_in(tmp_path, 4, resume=True)
     with journal(jobs, resume=True) as ledger:
@@ -140,7 +140,7 @@ def test_two_runs_at_once_on_one_folder(tmp_path: Path) -> None:
     jobs = jobs_in(tmp_path, 1)
     with (
         journal(jobs, resume=False),
-        pytest.raises(UsageError, match="another run is at work in .*out"),
+        pytest.raises(UsageError, match=r"another run is at work in .*out"),
     ):
         journal(jobs, resume=True)
     journal(jobs, resume=True).close()
@@ -225,9 +225,7 @@ def test_a_run_killed_at_any_moment_goes_on_where_it_was(tmp_path: Path, where: 
     # nothing lost, nothing partial, nothing left behind, nothing done twice (but what the kill undid)
     out = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert out == [".restorekit.journal", *(f"{index}.bmp" for index in range(5))]
-    assert all(
-        (tmp_path / "out" / f"{i}.bmp").stat().st_size == (tmp_path / "in" / f"{i}.bmp").stat().st_size
-        for i in range(5)
-    )
+    sizes = [{path.stat().st_size for path in (tmp_path / folder).glob("*.bmp")} for folder in ("in", "out")]
+    assert sizes[0] == sizes[1]
     done = (tmp_path / "log").read_text().split()
     assert done == ["0.bmp", "1.bmp", *(["2.bmp"] * (2 if where == "written" else 1)), "3.bmp", "4.bmp"]

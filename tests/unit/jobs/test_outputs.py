@@ -74,7 +74,7 @@ def test_two_inputs_that_become_one_file_are_refused_by_name(
 
 def test_same_names_in_two_folders_clash_without_a_mirrored_tree(tmp_path: Path) -> None:
     put(tmp_path, "x/a.png", "y/a.png", "x/sub/a.png")
-    with pytest.raises(UsageError, match="x/a.png and .*y/a.png"):
+    with pytest.raises(UsageError, match=r"x/a.png and .*y/a.png"):
         plan_outputs(walk([tmp_path / "x", tmp_path / "y"], recursive=False), out=tmp_path / "out")
     jobs = plan_outputs(walk([tmp_path / "x"], recursive=True), out=tmp_path / "out")
     assert targets(jobs, tmp_path / "out") == ["a.png", "sub/a.png"]
@@ -155,7 +155,7 @@ def test_streams(tmp_path: Path) -> None:
 def test_options_that_contradict_each_other(tmp_path: Path) -> None:
     put(tmp_path, "a.png")
     items = walk([tmp_path], recursive=False)
-    with pytest.raises(UsageError, match="b.png and --format jpeg contradict"):
+    with pytest.raises(UsageError, match=r"b.png and --format jpeg contradict"):
         plan_outputs(items, out=tmp_path / "b.png", format="jpg")
     with pytest.raises(UsageError, match="GIF files cannot be written"):
         plan_outputs(items, out=tmp_path / "b.gif")

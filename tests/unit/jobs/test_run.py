@@ -85,14 +85,14 @@ def test_an_interruption_passes_but_what_is_being_written_is_completed(tmp_path:
         if job is jobs[1]:
             assert begun.wait(10)
             going_on.set()
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("stop")
 
     def write(job: Job, _: None) -> None:
         begun.set()
         assert going_on.wait(10)
         written.append(job)
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="stop"):
         run(jobs, Stages(read=lambda job: job.source.read_bytes(), work=work, write=write))
     assert written == jobs[:1]
 
