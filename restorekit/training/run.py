@@ -1,0 +1,102 @@
+"""Start or go on with a training run, and keep the record of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from restorekit.errors import ModelError, UsageError
+from restorekit.models import MODELS
+from restorekit.registry import Registry
+from restorekit.training.loop import TrainConfig, train
+from restorekit.training.recipes.seven_task import seven_task
+from restorekit.training.tasks.restoration import RestorationTask
+
+__all__ = ["RECIPES", "load_average", "start_run"]
+
+_log = logging.getLogger(__name__)
+
+RECIPES: Registry[Callable[[Sequence[Path]], RestorationTask]] = Registry("recipe")
+RECIPES.register("seven-task", seven_task)
+
+
+def start_run(
+    recipe: str,
+    *,
+    variant: str,
+    clean: Sequence[Path],
+    out: Path,
+    config: TrainConfig,
+    device: str = "cpu",
+    watch: Callable[[nn.Module], Mapping[str, float]] | None = None,
+) -> nn.Module:
+    """Train a variant by a recipe; if ``out`` holds a run, go on with it.
+
+    Args:
+        recipe: Name of the recipe.
+        variant: Variant of a registered network.
+        clean: Folders of clean pictures.
+        out: Folder of the run; ``run.json`` there is the record.
+        config: How to train. ``start_from`` names another run, whose averaged weights are taken over where name and
+            shape agree.
+        device: Where to train.
+        watch: Scores the averaged weights now and then, see ``train``.
+
+    Returns:
+        The averaged weights, in evaluation mode.
+
+    Raises:
+        UnknownNameError: There is no such recipe or variant.
+        UsageError: ``out`` holds a run of another variant.
+        ModelError: ``start_from`` has no weights, or training failed.
+    """
+    spec = next((s for s in map(MODELS.get, MODELS.names()) if variant in s.variants), None) or MODELS.get(variant)
+    variant = variant if variant in spec.variants else spec.default_variant
+    torch.manual_seed(config.seed)
+    model = spec.build(variant)
+    if config.start_from is not None:
+        _take_over(model, load_average(Path(config.start_from)))
+    _write_record(out, {"recipe": recipe, "family": spec.name, "variant": variant, "clean": [p.name for p in clean]})
+    return train(model, RECIPES.get(recipe)(clean), config, out, device=device, watch=watch)
+
+
+def load_average(run: Path) -> dict[str, torch.Tensor]:
+    """Return the averaged weights of a run.
+
+    Raises:
+        ModelError: The folder holds no readable checkpoint.
+    """
+    path = run / "last.pt"
+    try:
+        average: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)["average"]
+    except Exception as error:  # a damaged archive raises many kinds
+        raise ModelError(f"{path} is no checkpoint of a run ({error}); name the folder of a run") from error
+    return average
+
+
+def _take_over(model: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+    own = model.state_dict()
+    fitting = {key: value for key, value in weights.items() if key in own and own[key].shape == value.shape}
+    _log.info("%d of %d tensors taken over", len(fitting), len(own))
+    model.load_state_dict({**own, **fitting})
+
+
+def _write_record(out: Path, record: Mapping[str, Any]) -> None:
+    """Append to the record of a run how it was started this time."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "run.json"
+    past = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {**record, "starts": []}
+    if past["variant"] != record["variant"]:
+        raise UsageError(f"{out} holds a run of {past['variant']}; name another folder for {record['variant']}")
+    command = shlex.join(["restorekit", *sys.argv[1:]])
+    past["starts"].append({"command": command, "torch": torch.__version__, "restorekit": version("restorekit")})
+    path.write_text(json.dumps(past, indent=1) + "\n", encoding="utf-8")
