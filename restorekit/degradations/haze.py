@@ -62,11 +62,11 @@ class Haze(Degradation):
 
     @classmethod
     def sample(cls, generator: torch.Generator, level: float | None = None) -> Self:
-        """Draw a density between 0.3 and 2.3; see ``Degradation.sample``."""
+        """Draw a density between 0.2 and 1.8; see ``Degradation.sample``."""
         ramp = uniform(generator, 0, 0.8)
         return cls(
-            beta=0.3 + 2 * level_or_draw(generator, level),
-            near=uniform(generator, 0, 0.4),
+            beta=0.2 + 1.6 * level_or_draw(generator, level),
+            near=uniform(generator, 0, 0.35),
             airlight=uniform(generator, 0.65, 1),
             airlight_red=uniform(generator, -0.03, 0.03),
             airlight_blue=uniform(generator, -0.03, 0.03),

@@ -30,10 +30,10 @@ class ToneCurve(nn.Module):
         width: Channels of the first convolution.
     """
 
-    def __init__(self, *, thumbnail: int = 48, width: int = 24) -> None:
+    def __init__(self, *, thumbnail: int = 48, width: int = 32) -> None:
         super().__init__()
         self.thumbnail = thumbnail
-        widths = (6, width, 2 * width, 3 * width)
+        widths = (6, width, 2 * width, 3 * width, 4 * width)
         self.features = nn.Sequential(
             *(
                 layer
@@ -41,8 +41,8 @@ class ToneCurve(nn.Module):
                 for layer in (nn.Conv2d(c_in, c_out, 3, stride=2, padding=1), nn.ReLU(inplace=True))
             )
         )
-        self.classify = nn.Sequential(nn.Linear(6 * width, 64), nn.ReLU(inplace=True), nn.Linear(64, len(TONES)))
-        self.curve = nn.Sequential(nn.Linear(6 * width, 96), nn.ReLU(inplace=True), nn.Linear(96, _CURVE))
+        self.classify = nn.Sequential(nn.Linear(8 * width, 64), nn.ReLU(inplace=True), nn.Linear(64, len(TONES)))
+        self.curve = nn.Sequential(nn.Linear(8 * width, 96), nn.ReLU(inplace=True), nn.Linear(96, _CURVE))
         last = self.curve[-1]
         assert isinstance(last, nn.Linear)
         nn.init.zeros_(last.weight)
@@ -179,7 +179,8 @@ class ConvUNet(nn.Module):
             x = encoder(x)
             skips.append(x)
             x = down(x)
-        x = self.middle(x + self.told(description)[:, :, None, None])
+        # told, not asked: what the U-Net wants must not bend the description
+        x = self.middle(x + self.told(description.detach())[:, :, None, None])
         for up, decoder, skip in zip(reversed(self.ups), reversed(self.decoders), reversed(skips), strict=True):
             x = decoder(up(x) + skip)
         gain, offset = self.head(x).float().chunk(2, 1)

@@ -7,6 +7,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def start_run(
     model = spec.build(variant)
     if config.start_from is not None:
         _take_over(model, load_average(Path(config.start_from)))
-    _write_record(out, {"recipe": recipe, "family": spec.name, "variant": variant, "clean": [p.name for p in clean]})
+    _write_record(out, {"recipe": recipe, "family": spec.name, "variant": variant, "clean": [p.name for p in clean]}, config)
     return train(model, RECIPES.get(recipe)(clean), config, out, device=device, watch=watch)
 
 
@@ -90,7 +91,7 @@ def _take_over(model: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
     model.load_state_dict({**own, **fitting})
 
 
-def _write_record(out: Path, record: Mapping[str, Any]) -> None:
+def _write_record(out: Path, record: Mapping[str, Any], config: TrainConfig) -> None:
     """Append to the record of a run how it was started this time."""
     out.mkdir(parents=True, exist_ok=True)
     path = out / "run.json"
@@ -98,5 +99,6 @@ def _write_record(out: Path, record: Mapping[str, Any]) -> None:
     if past["variant"] != record["variant"]:
         raise UsageError(f"{out} holds a run of {past['variant']}; name another folder for {record['variant']}")
     command = shlex.join(["restorekit", *sys.argv[1:]])
-    past["starts"].append({"command": command, "torch": torch.__version__, "restorekit": version("restorekit")})
+    versions = {"torch": torch.__version__, "restorekit": version("restorekit")}
+    past["starts"].append({"command": command, **versions, "config": asdict(config)})
     path.write_text(json.dumps(past, indent=1) + "\n", encoding="utf-8")

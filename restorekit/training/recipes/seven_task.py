@@ -16,12 +16,12 @@ __all__ = ["MIXTURE", "seven_task"]
 
 MIXTURE = Mixture(
     shares={
-        "noise": 0.23,
+        "noise": 0.22,
         "rain": 0.20,
-        "haze": 0.13,
+        "haze": 0.16,
         "low_light": 0.11,
         "jpeg": 0.11,
-        "blur": 0.06,
+        "blur": 0.04,
         "snow": 0.08,
         "clean": 0.08,
     },

@@ -15,7 +15,7 @@ from restorekit.training.losses.restoration import relative_error
 
 __all__ = ["RestorationTask"]
 
-_FALSE_ALARM = 4.0
+_FALSE_ALARM = 3.0
 """How much worse it is to re-tone a picture whose tone is right than to leave a damaged one alone."""
 
 
@@ -34,7 +34,7 @@ class RestorationTask:
     """
 
     synthesis: Synthesis
-    tone_weight: float = 0.1
+    tone_weight: float = 1.0
     first_floor: float = 2e-3
     last_floor: float = 5e-5
     settled: float = 0.6
