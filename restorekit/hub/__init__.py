@@ -1,1 +1,28 @@
 """Weights and their cards: from a name to a network that is ready to run."""
+
+from __future__ import annotations
+
+from restorekit.hub.card import UNMEASURED, Card, InferenceRule, read_card, write_card
+from restorekit.hub.checkpoint import Checkpoint, read_checkpoint
+from restorekit.hub.convert import convert
+from restorekit.hub.load import DEFAULT_MODEL, Loaded, create_model, list_models, load, resolve
+from restorekit.hub.store import cache_folder, list_cards
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "UNMEASURED",
+    "Card",
+    "Checkpoint",
+    "InferenceRule",
+    "Loaded",
+    "cache_folder",
+    "convert",
+    "create_model",
+    "list_cards",
+    "list_models",
+    "load",
+    "read_card",
+    "read_checkpoint",
+    "resolve",
+    "write_card",
+]

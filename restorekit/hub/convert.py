@@ -1,0 +1,191 @@
+"""From a state dict of anybody's to ours: by the family's key map, strictly, and by the keys alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Size, Tensor
+
+from restorekit.errors import ModelError
+from restorekit.hub.checkpoint import strip_prefixes
+from restorekit.models import MODELS, ModelSpec
+
+__all__ = ["Match", "convert", "recognise", "tensor_shapes"]
+
+_SHOWN = 5  # keys of a kind that a message lists
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """What a state dict was found to be.
+
+    Attributes:
+        spec: Family.
+        variant: Variant.
+        state: The weights under our keys, float32, finite.
+        notes: What was assumed, one sentence each.
+    """
+
+    spec: ModelSpec
+    variant: str
+    state: dict[str, Tensor]
+    notes: tuple[str, ...] = ()
+
+
+@cache
+def tensor_shapes(family: str, variant: str) -> Mapping[str, Size]:
+    """Return the keys of a variant's state dict and their shapes; no memory is taken for the weights."""
+    spec = MODELS.get(family)
+    with torch.device("meta"):
+        network = spec.network(**spec.variants[variant])
+    return {key: value.shape for key, value in network.state_dict().items()}
+
+
+def convert(family: str, authors_state_dict: Mapping[str, Tensor], *, variant: str | None = None) -> dict[str, Tensor]:
+    """Rename the weights of a network's authors to ours.
+
+    Prefixes of wrappers (``module.``, ``net.``) are taken off before. Weights that have our names already stay.
+
+    Args:
+        family: Family of the network, or an alias.
+        authors_state_dict: The authors' key -> tensor.
+        variant: Variant that it must be; any variant of the family if ``None``.
+
+    Returns:
+        Our key -> tensor, float32.
+
+    Raises:
+        UnknownNameError: No family has that name.
+        ModelError: Keys are unknown or missing, or shapes differ; the message lists them.
+    """
+    spec = MODELS.get(family)
+    variants = list(spec.variants) if variant is None else [variant]
+    return dict(_match(authors_state_dict, [(spec, v) for v in variants], f"these weights of {spec.name}").state)
+
+
+def recognise(
+    state: Mapping[str, Tensor], *, name: str, family: str | None = None, variant: str | None = None
+) -> Match:
+    """Find out by keys and shapes which network a state dict belongs to.
+
+    Args:
+        state: Key -> tensor; ours or the authors' names, with or without the prefixes of wrappers.
+        name: What to call the weights in messages.
+        family: Family that it must be; any if ``None``.
+        variant: Variant that it must be; any if ``None``.
+
+    Raises:
+        ModelError: It fits no registered network; the message says what is wrong with the closest one.
+    """
+    specs = [MODELS.get(n) for n in (MODELS.names() if family is None else [family])]
+    candidates = [(spec, v) for spec in specs for v in _preferred(spec) if variant in (None, v)]
+    match = _match(state, candidates, name)
+    same = [
+        f"{spec.name} {v!r}"
+        for spec, v in candidates
+        if (spec, v) != (match.spec, match.variant) and _fits(match.state, spec, v)
+    ]
+    if not same:
+        return match
+    note = f"its keys fit {', '.join(same)} as well as {match.spec.name} {match.variant!r}, which was assumed"
+    return Match(spec=match.spec, variant=match.variant, state=match.state, notes=(*match.notes, note))
+
+
+def _preferred(spec: ModelSpec) -> list[str]:
+    """Return a family's variants, the default one first."""
+    return sorted(spec.variants, key=lambda variant: variant != spec.default_variant)
+
+
+def _match(state: Mapping[str, Tensor], candidates: list[tuple[ModelSpec, str]], name: str) -> Match:
+    """Return the first candidate that a state dict fits, or raise what is wrong with the closest one."""
+    best, closest = -1.0, f"{name} cannot be recognised: no network is registered"
+    for spec, ours, note in _renamings(state, candidates):
+        for variant in [v for s, v in candidates if s is spec]:
+            if _fits(ours, spec, variant):
+                notes = () if note is None else (note,)
+                return Match(spec=spec, variant=variant, state=_plain(ours, name), notes=notes)
+            likeness = _likeness(ours, spec, variant)
+            if likeness > best:
+                best, closest = (
+                    likeness,
+                    _difference(ours, spec, variant, name, only=len({s.name for s, _ in candidates}) == 1),
+                )
+    raise ModelError(closest)
+
+
+def _renamings(
+    state: Mapping[str, Tensor], candidates: list[tuple[ModelSpec, str]]
+) -> Iterator[tuple[ModelSpec, Mapping[str, Tensor], str | None]]:
+    """Yield a state dict under all names that it may have meant, those nearest to the file first."""
+    stripped = strip_prefixes(state)
+    specs = list({spec.name: spec for spec, _ in candidates}.values())
+    for spec in specs:
+        yield spec, state, None
+    for spec in specs:
+        if stripped.keys() != state.keys():
+            yield spec, stripped, None
+        if spec.convert is not None:
+            try:
+                ours = spec.convert(dict(stripped))
+            except (KeyError, ValueError, RuntimeError):
+                continue  # it is another family's; if it is nobody's, the message speaks of the keys as they stand
+            yield spec, ours, f"its keys are those of the authors of {spec.name}; they were renamed"
+
+
+def _fits(state: Mapping[str, Tensor], spec: ModelSpec, variant: str) -> bool:
+    return {key: value.shape for key, value in state.items()} == tensor_shapes(spec.name, variant)
+
+
+def _likeness(state: Mapping[str, Tensor], spec: ModelSpec, variant: str) -> float:
+    """Return the share of entries that fit, in [0, 1]."""
+    wanted = tensor_shapes(spec.name, variant)
+    common = [key for key in wanted if key in state]
+    right = sum(state[key].shape == wanted[key] for key in common)
+    return (len(common) + right) / 2 / max(1, len(wanted.keys() | state.keys()))
+
+
+def _difference(state: Mapping[str, Tensor], spec: ModelSpec, variant: str, name: str, *, only: bool) -> str:
+    wanted = tensor_shapes(spec.name, variant)
+    shapes = [
+        f"{key} is {tuple(state[key].shape)} instead of {tuple(shape)}"
+        for key, shape in wanted.items()
+        if key in state and state[key].shape != shape
+    ]
+    parts = [
+        _list("unknown keys", [key for key in state if key not in wanted]),
+        _list("missing keys", [key for key in wanted if key not in state]),
+        _list("wrong shapes", shapes),
+    ]
+    start = (
+        f"{name}: not the weights of {variant!r}"
+        if only
+        else f"{name} fits no known network; the closest is {variant!r}"
+    )
+    return f"{start}: {'; '.join(part for part in parts if part)}"
+
+
+def _list(what: str, items: list[str]) -> str:
+    if not items:
+        return ""
+    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return f"{len(items)} {what} ({', '.join(items[:_SHOWN])}{more})"
+
+
+def _plain(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Return float32 copies that share no memory.
+
+    Raises:
+        ModelError: A value is not finite.
+    """
+    plain = {}
+    for key, value in state.items():
+        copy = value.to(torch.float32, copy=True) if value.is_floating_point() else value.clone()
+        if not bool(torch.isfinite(copy).all()):
+            raise ModelError(
+                f"{name}: {key} holds values that are not finite (NaN or infinite); these weights are broken"
+            )
+        plain[key] = copy.contiguous()
+    return plain

@@ -1,0 +1,182 @@
+"""Where cards and weights lie: those that travel with the package, and those that the user brought."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from restorekit.errors import ModelError, UnknownNameError
+from restorekit.hub._files import sha256_of
+from restorekit.hub.card import CARD_FILE, Card, read_card
+from restorekit.resources import records
+
+__all__ = ["Entry", "Place", "cache_folder", "entries", "find_entry", "list_cards", "remove", "verify"]
+
+Place = Literal["bundled", "cached", "absent"]
+_log = logging.getLogger(__name__)
+
+
+def cache_folder() -> Path:
+    """Return the folder of the weights that the user brought: RESTOREKIT_CACHE, or the usual one of the system.
+
+    It need not exist.
+    """
+    named = os.environ.get("RESTOREKIT_CACHE")
+    if named:
+        return Path(named).expanduser()
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA")
+        return (Path(base) if base else Path.home() / "AppData" / "Local") / "restorekit"
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "restorekit"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A card and where it lies.
+
+    Attributes:
+        card: The card.
+        folder: Its folder, in which the weights lie if they are here.
+        place: ``bundled``: the weights travel with the package; ``cached``: the user brought them; ``absent``: they
+            are not here.
+    """
+
+    card: Card
+    folder: Path
+    place: Place
+
+    @property
+    def path(self) -> Path:
+        """The weights file."""
+        return self.folder / self.card.file
+
+
+def entries(faults: list[str] | None = None) -> list[Entry]:
+    """Return all cards, sorted by tag; of two with the same tag the one whose weights are here, bundled ones first.
+
+    Args:
+        faults: Takes one sentence for each card that cannot be read. Without it an unreadable card of the package is
+            an error, and one of the cache is logged and left out.
+
+    Raises:
+        ModelError: A card of the package cannot be read.
+    """
+    found: dict[str, Entry] = {}
+    for entry in [*_scan(records("model_zoo"), "bundled", faults), *_scan(cache_folder(), "cached", faults)]:
+        tag = entry.card.tag
+        if tag not in found or found[tag].place == "absent":
+            found[tag] = entry
+    return sorted(found.values(), key=lambda entry: natural_order(entry.card.tag))
+
+
+def _scan(root: Path, place: Literal["bundled", "cached"], faults: list[str] | None) -> Iterator[Entry]:
+    for path in sorted(root.glob(f"[!.]*/[!.]*/{CARD_FILE}")):
+        try:
+            card = read_card(path)
+            if (card.family, card.tag) != (path.parent.parent.name, path.parent.name):
+                raise ModelError(f"{path} is the card of {card.family}/{card.tag}; move it to the folder of that name")
+        except ModelError as error:
+            if faults is not None:
+                faults.append(str(error))
+            elif place == "bundled":
+                raise
+            else:
+                _log.warning("%s", error)
+            continue
+        here = card.sha256 is not None and (path.parent / card.file).is_file()
+        yield Entry(card=card, folder=path.parent, place=place if here else "absent")
+
+
+def natural_order(name: str) -> list[tuple[int, str]]:
+    """Return a sort key that puts ``v10`` after ``v9``."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def list_cards(*, place: Place | None = "bundled") -> list[Card]:
+    """Return cards, sorted by tag.
+
+    Args:
+        place: ``bundled``: of weights that travel with the package; ``cached``: that the user brought; ``absent``:
+            that are known but not here; ``None``: all.
+
+    Raises:
+        ModelError: A card of the package cannot be read.
+    """
+    return [entry.card for entry in entries() if place in (None, entry.place)]
+
+
+def find_entry(tag: str) -> Entry:
+    """Return the card of a tag.
+
+    Raises:
+        UnknownNameError: No weights have that tag; the message suggests close ones.
+        ModelError: A card of the package cannot be read.
+    """
+    known = {entry.card.tag: entry for entry in entries()}
+    if tag not in known:
+        raise UnknownNameError("weights", tag, known)
+    return known[tag]
+
+
+def verify(entry: Entry) -> None:
+    """Check that a weights file is the one of its card.
+
+    Raises:
+        ModelError: It is missing, or has another size or hash.
+    """
+    card, path = entry.card, entry.path
+    if not path.is_file():
+        raise ModelError(f"the weights {card.tag!r} are not here ({path} is missing); {how_to_get(card)}")
+    size = path.stat().st_size
+    if size != card.bytes:
+        raise ModelError(f"{path} is damaged: it has {size} bytes, its card says {card.bytes}; {how_to_repair(entry)}")
+    if sha256_of(path) != card.sha256:
+        raise ModelError(f"{path} is damaged: its SHA-256 is not the one of its card; {how_to_repair(entry)}")
+
+
+def how_to_get(card: Card) -> str:
+    """Return what to do to get weights that are not here."""
+    file = card.source_file or "FILE"
+    return (
+        f"get {card.source_file or 'the file'} from {card.source} and run: restorekit models import {card.tag} {file}"
+    )
+
+
+def how_to_repair(entry: Entry) -> str:
+    """Return what to do about a damaged weights file."""
+    if entry.place == "cached":
+        return f"run: restorekit models rm {entry.card.tag}, and import it again"
+    return "install RestoreKit again"
+
+
+def remove(tag: str) -> int:
+    """Remove weights that the user brought, with their card.
+
+    Returns:
+        The number of bytes that are free now.
+
+    Raises:
+        UnknownNameError: No weights have that tag.
+        ModelError: They are not in the cache, or cannot be removed.
+    """
+    folder = next(
+        (path.parent for path in cache_folder().glob(f"[!.]*/[!.]*/{CARD_FILE}") if path.parent.name == tag), None
+    )
+    if folder is None:
+        entry = find_entry(tag)
+        reason = "they came with RestoreKit" if entry.place == "bundled" else "they are not here"
+        raise ModelError(f"the weights {tag!r} cannot be removed: {reason}; only imported weights can be")
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise ModelError(f"{folder} cannot be removed ({error.strerror}); remove it by hand") from error
+    return size
