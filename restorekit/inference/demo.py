@@ -12,14 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from restorekit.errors import PictureError
+from restorekit.inference.compare import compare
 from restorekit.inference.restorer import Restorer, Summary
-from restorekit.io import ImageData, read_image, write_image
+from restorekit.io import read_image, write_image
 from restorekit.metrics import psnr
 from restorekit.resources import records
 
 __all__ = ["Demonstration", "demonstrate"]
-
-_GAP = 8  # pixels of white between the two pictures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +31,7 @@ class Demonstration:
         psnr_before: PSNR of the degraded sample against the clean picture, in dB.
         psnr_after: PSNR of the restored sample, in dB.
         restored: The restored picture.
-        comparison: A picture with the degraded sample on the left and the restored one on the right.
+        comparison: The degraded sample on the left, the restored one on the right.
     """
 
     summary: Summary
@@ -65,14 +64,16 @@ def demonstrate(
     folder = sample or records("datasets") / "samples" / "demo"
     degraded, clean = read_image(folder / "degraded.png"), read_image(folder / "clean.png")
     if degraded.pixels.shape != clean.pixels.shape or degraded.pixels.dtype != clean.pixels.dtype:
-        raise PictureError(f"degraded.png and clean.png in {folder} differ in size or depth; give two that belong together")
+        raise PictureError(
+            f"degraded.png and clean.png in {folder} differ in size or depth; give two that belong together"
+        )
     restorer = Restorer.from_pretrained(model, device=device)
     start = time.perf_counter()
     restored = restorer.restore(degraded)
     seconds = time.perf_counter() - start
     out.mkdir(parents=True, exist_ok=True)
     write_image(restored, out / "restored.png")
-    write_image(ImageData(pixels=_side_by_side(degraded.pixels, restored.pixels), format="png"), out / "before-after.png")
+    write_image(compare(degraded, restored), out / "before-after.png")
     return Demonstration(
         summary=restorer.summary,
         seconds=seconds,
@@ -88,9 +89,3 @@ def _psnr(pixels: NDArray[Any], clean: NDArray[Any]) -> float:
     most = float(np.iinfo(clean.dtype).max)
     picture, reference = (torch.from_numpy(a.astype(np.float32)).permute(2, 0, 1)[None] / most for a in (pixels, clean))
     return psnr(picture, reference, data_range=1.0).item()
-
-
-def _side_by_side(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
-    """Return two ``(H, W, 3)`` pictures beside each other with white between them."""
-    white = np.full((left.shape[0], _GAP, 3), np.iinfo(left.dtype).max, left.dtype)
-    return np.concatenate([left, white, right], axis=1)

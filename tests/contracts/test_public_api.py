@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -43,8 +44,7 @@ def test_name_is_what_its_home_says(name: str) -> None:
 
 def test_type_checkers_see_the_same_names_in_the_same_places() -> None:
     assert restorekit.__file__ is not None
-    with open(restorekit.__file__, encoding="utf-8") as file:
-        tree = ast.parse(file.read())
+    tree = ast.parse(Path(restorekit.__file__).read_text(encoding="utf-8"))
     seen = {
         alias.name: node.module
         for branch in ast.walk(tree)
