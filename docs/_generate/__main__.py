@@ -22,8 +22,7 @@ def main() -> int:
     for path in stale:
         print(path.relative_to(ROOT).as_posix())
         if not check:
-            path.write_text(text := wanted[path], encoding="utf-8", newline="\n")
-            assert text
+            path.write_text(wanted[path], encoding="utf-8", newline="\n")
     return 1 if check and stale else 0
 
 

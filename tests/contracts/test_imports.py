@@ -53,6 +53,8 @@ import importlib, pkgutil
 def import_all(package):
     module = importlib.import_module(package)
     for found in pkgutil.walk_packages(module.__path__, package + "."):
+        if found.name.endswith("__main__"):
+            continue  # importing it runs it
         importlib.import_module(found.name)
 """
 
