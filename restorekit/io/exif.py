@@ -26,7 +26,7 @@ POINTERS: dict[int, frozenset[int]] = {EXIF_IFD: frozenset({40965}), GPS_IFD: fr
 STRUCTURE = frozenset(
     number
     for part in (
-        (*range(254, 267), 273, *range(277, 285), *range(288, 294), 296, 297, 301, *range(317, 350), *range(512, 533)),
+        (*range(254, 267), 273, *range(277, 285), *range(288, 294), 296, 301, 317, *range(320, 350), *range(512, 533)),
         # those with a place of their own, and other programs' records on the stored pixels
         (559, 700, 32997, 32998, 33723, 34377, 34675, 37724, 50838, 50839),
     )
@@ -37,6 +37,7 @@ STRUCTURE = frozenset(
 The orientation is none of them: as in an EXIF block it stays with the description, and is applied from there.
 """
 
+_MAKER_NOTE = 37500
 _THUMBNAIL = (513, 514)
 _PIXEL_SIDES = (40962, 40963)
 _XMP_TURN = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)[1-8]")
@@ -137,10 +138,23 @@ def build(main: Ifd) -> bytes | None:
 
 
 def with_dpi(block: bytes | None, sides: tuple[float, float]) -> bytes | None:
-    """Return a block that states the pixels per inch: a new one, or the given one if it already does so or cannot."""
-    if block is not None:
+    """Return a block that states the pixels per inch.
+
+    Args:
+        block: A block to start from, or None.
+        sides: Pixels per inch, horizontally and vertically.
+
+    Returns:
+        The same block if it states them already, or if it cannot take them without breaking its maker notes.
+    """
+    main = directory(block) if block is not None else Ifd()
+    stated = resolution(main)
+    if stated is not None and max(abs(a - b) for a, b in zip(stated, sides, strict=True)) < 0.01:
         return block
-    return build(Ifd({282: rational_value(sides[0]), 283: rational_value(sides[1]), 296: short_value(2)}))
+    if EXIF_IFD in main.children and _MAKER_NOTE in main.children[EXIF_IFD].tags:
+        return block
+    main.tags |= {282: rational_value(sides[0]), 283: rational_value(sides[1]), 296: short_value(2)}
+    return build(main)
 
 
 def upright_xmp(packet: bytes) -> bytes:

@@ -86,6 +86,8 @@ def sniff(head: bytes) -> str | None:
         return "bmp"
     if head.startswith((b"GIF87a", b"GIF89a")):
         return "gif"
+    if head.startswith((b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\x00")):
+        return "raw"
     return _sniff_boxes(head)
 
 
@@ -93,6 +95,8 @@ def _sniff_boxes(head: bytes) -> str | None:
     if head[4:8] != b"ftyp":
         return None
     brands = {head[8:12], *(head[start : start + 4] for start in range(16, min(len(head), 64), 4))}
+    if head[8:12] == b"crx ":
+        return "raw"
     if brands & {b"avif", b"avis"}:
         return "avif"
     return "heic" if brands & {b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"} else None

@@ -51,11 +51,9 @@ def from_iim(record: bytes) -> bytes:
 
 def from_raw_profile(text: bytes) -> bytes | None:
     """Return the resources that a PNG's "Raw profile type iptc" holds (name, length, hexadecimal), or None."""
-    parts = text.split()
-    if len(parts) < 3:
-        return None
+    lines = text.strip().split(b"\n")
     try:
-        data = bytes.fromhex(b"".join(parts[2:]).decode("ascii"))
+        data = bytes.fromhex(b"".join(lines[2:]).decode("ascii"))
     except ValueError:
         return None
     return data if data.startswith(b"8BIM") else from_iim(data) if data.startswith(b"\x1c") else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import struct
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from restorekit.io.faults import Refusal
 from restorekit.io.limits import Limits, check_size
 from restorekit.io.picture import Encoding, ImageData, Metadata
 from restorekit.io.pil_bridge import decode, planes
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 __all__ = ["EXIF_HEAD", "EXTENDED_XMP_HEAD", "ICC_HEAD", "PHOTOSHOP_HEAD", "XMP_HEAD", "Segments", "read_jpeg", "scan"]
 
@@ -30,14 +33,22 @@ PHOTOSHOP_HEAD = b"Photoshop 3.0\x00"
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _KINDS = {0xC3: "lossless", 0xC5: "hierarchical", 0xC6: "hierarchical", 0xC7: "hierarchical", 0xCB: "lossless"}
 _AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # stuffed zeros and restart markers belong to the scan
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+_FILLER = bytes((37 * n * n + 11 * n + 91) % 251 for n in range(64))
+_ARITHMETIC = frozenset({0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
+_ONE_PASS = frozenset({0xC0, 0xC1})  # each part of the picture is coded once: what is there can be told to be all
 _MAX_SCANS = 100
+_MUCH = 1024  # bytes after the end; fewer are filling
 _ALONE = frozenset([0x01, *range(0xD0, 0xD9)])
 _LUMA = (16, 11, 10, 16, 24, 40, 51, 61)  # first row of the standard's example table, from which quality is estimated
 
 
 @dataclass
 class Segments:
-    """What the segments of a file say."""
+    """What the segments of a file say.
+
+    ``bare`` are the parts that make the pixels, for a decoder; ``scans`` says which of them are coded data.
+    """
 
     width: int = 0
     height: int = 0
@@ -48,9 +59,9 @@ class Segments:
     restart: int = 0
     metadata: list[tuple[int, bytes]] = field(default_factory=list)
     bare: list[bytes | memoryview] = field(default_factory=list)
-    scans: list[tuple[int, int]] = field(default_factory=list)
+    scans: list[int] = field(default_factory=list)
     complete: bool = False
-    more_pictures: bool = False
+    after_end: int = 0
 
     @property
     def subsampling(self) -> str | None:
@@ -97,10 +108,11 @@ def scan(data: memoryview, *, head_only: bool = False) -> Segments:
         if marker == 0xDA:
             marker_after = _AFTER_SCAN.search(data, end)
             at = marker_after.start() if marker_after else len(data)
+            found.scans.append(len(found.bare))
             found.bare.append(data[end:at])
-            found.scans.append((end, at))
     found.complete = bytes(data[at : at + 2]) == b"\xff\xd9"
-    found.bare.append(b"\xff\xd9" if found.complete else b"")
+    found.after_end = max(0, len(data) - at - 2)
+    found.bare.append(b"\xff\xd9")
     return found
 
 
@@ -165,6 +177,7 @@ def read_jpeg(data: memoryview, limits: Limits) -> ImageData:
     from PIL.JpegImagePlugin import JpegImageFile
 
     image = decode(JpegImageFile, b"".join(found.bare))
+    _check_whole(image, found)
     metadata, notes = _metadata(found, limits)
     encoding = Encoding(
         quality=_quality(found.tables),
@@ -183,6 +196,30 @@ def read_jpeg(data: memoryview, limits: Limits) -> ImageData:
 _BLANK = np.zeros((1, 1), np.uint8)
 
 
+def _check_whole(image: Image, found: Segments) -> None:
+    """Refuse a picture of which a part is missing although its end marker is there.
+
+    The decoder fills what is missing without a word. So the picture is decoded once more with bytes of no meaning put
+    in at the end of every stretch of coded data: where a stretch is complete they are passed over, and where it is
+    not they show.
+
+    Args:
+        image: The decoded picture.
+        found: Its segments.
+    """
+    if found.frame in _ARITHMETIC:
+        return  # such data may end early by rule: zeros are understood
+    from PIL.JpegImagePlugin import JpegImageFile
+
+    stuffed = list(found.bare)
+    for index in found.scans:
+        coded = bytes(stuffed[index]).rstrip(b"\xff")
+        stuffed[index] = _RESTART.sub(lambda marker: _FILLER + marker.group(), coded) + _FILLER
+    again = decode(JpegImageFile, b"".join(stuffed))
+    if not np.array_equal(np.asarray(image), np.asarray(again)):
+        raise Refusal("a part of the JPEG's picture data is missing; the file is damaged, get it again")
+
+
 def _check(found: Segments, limits: Limits) -> None:
     if not found.frame or not found.scans:
         raise Refusal("the JPEG ends before its picture data; the file is cut off, get it again")
@@ -193,7 +230,7 @@ def _check(found: Segments, limits: Limits) -> None:
     if len(found.scans) > _MAX_SCANS:
         raise Refusal(f"the JPEG has {len(found.scans)} scans, which no camera writes; it was made to take long")
     check_size(found.width, found.height, limits)
-    if not found.complete:
+    if not found.complete and found.frame not in _ONE_PASS:
         raise Refusal("the JPEG has no end marker; the file is cut off, get it again")
 
 
@@ -202,7 +239,7 @@ def _metadata(found: Segments, limits: Limits) -> tuple[Metadata, tuple[str, ...
     profile: dict[int, bytes] = {}
     extended: list[bytes] = []
     resources = b""
-    notes: list[str] = []
+    several = False
     for marker, content in found.metadata:
         if marker == 0xE0 and content.startswith(b"JFIF\x00") and len(content) >= 12:
             facts.setdefault("dpi", _density(content))
@@ -215,7 +252,7 @@ def _metadata(found: Segments, limits: Limits) -> tuple[Metadata, tuple[str, ...
         elif marker == 0xE2 and content.startswith(ICC_HEAD) and len(content) > 14:
             profile.setdefault(content[12], content[14:])
         elif marker == 0xE2 and content.startswith(b"MPF\x00"):
-            notes.append("the file holds more pictures after the first one (MPO); they were left out")
+            several = True
         elif marker == 0xED and content.startswith(PHOTOSHOP_HEAD):
             resources += content[len(PHOTOSHOP_HEAD) :]
         elif marker == 0xFE:
@@ -229,7 +266,18 @@ def _metadata(found: Segments, limits: Limits) -> tuple[Metadata, tuple[str, ...
         comment=facts.get("comment"),
         jpeg_segments=tuple(extended),
     )
-    return metadata, tuple(notes)
+    return metadata, _notes(found, several=several)
+
+
+def _notes(found: Segments, *, several: bool) -> tuple[str, ...]:
+    notes: list[str] = []
+    if several:
+        notes.append("the file holds more pictures after the first one (MPO), which were left out")
+    elif found.after_end >= _MUCH:
+        notes.append(f"{found.after_end} bytes after the end of the picture (a video or another picture) were left out")
+    if not found.complete:
+        notes.append("the end marker of the JPEG is missing; the picture is whole")
+    return tuple(notes)
 
 
 def _density(content: bytes) -> tuple[float, float] | None:

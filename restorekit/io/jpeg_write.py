@@ -1,7 +1,7 @@
 """Writing JPEG files: pixels by Pillow, the segments around them by us.
 
 Reference:
-    JFIF 1.02; Adobe XMP Specification, part 3; ICC.1:2022, annex B.4 (profiles in JPEG).
+    JFIF 1.02 (1.01 is what is written); Adobe XMP Specification, part 3; ICC.1:2022, annex B.4 (profiles in JPEG).
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _segments(metadata: Metadata) -> Iterator[bytes]:
     unit, x, y = 0, 1, 1
     if metadata.dpi is not None and max(metadata.dpi) < 65535.5:
         unit, x, y = 1, max(1, round(metadata.dpi[0])), max(1, round(metadata.dpi[1]))
-    yield _segment(0xE0, b"JFIF\x00" + struct.pack(">BBBHHBB", 1, 2, unit, x, y, 0, 0))
+    yield _segment(0xE0, b"JFIF\x00" + struct.pack(">BBBHHBB", 1, 1, unit, x, y, 0, 0))
     blocks = [("EXIF", 0xE1, EXIF_HEAD, metadata.exif), ("XMP", 0xE1, XMP_HEAD, metadata.xmp)]
     for name, marker, head, content in blocks:
         if content is not None and len(head) + len(content) <= _MOST:

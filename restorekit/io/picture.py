@@ -73,7 +73,7 @@ class ImageData:
         pixels: ``(H, W)`` grey or ``(H, W, 3)`` RGB, as coded in the file's own colour space: uint8, uint16, or
             float32 (nominally in [0, 1]). Upright: the file's orientation has been applied.
         alpha: ``(H, W)`` of the same dtype, not multiplied into the colours; ``None`` where the file has none.
-        format: ``"png"``, ``"jpeg"``, ``"webp"``, ``"tiff"`` or ``"bmp"``.
+        format: ``"png"``, ``"jpeg"``, ``"webp"``, ``"tiff"``, ``"bmp"``, or one that is only read (``"avif"``, ...).
         metadata: What else must survive.
         encoding: How the file was coded.
         notes: Sentences on what was converted or left out when the file was read.

@@ -31,7 +31,7 @@ XMP_KEY = b"XML:com.adobe.xmp"
 PROFILE_KEYS = (b"Raw profile type iptc", b"Raw profile type 8bim")
 
 _STEP = 2**20  # bytes that are inflated at a time
-_KEPT = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"tEXt", b"zTXt", b"iTXt", b"tIME")
+_KEPT = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"pHYs", b"tEXt", b"zTXt", b"iTXt", b"tIME")
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -238,8 +238,7 @@ def _metadata(chunks: _Chunks, limits: Limits) -> tuple[Metadata, tuple[str, ...
     notes = list(chunks.notes)
     for kind, content in chunks.others:
         if kind == b"pHYs" and len(content) == 9 and content[8] == 1:
-            x, y = struct.unpack_from(">II", content)
-            dpi = (_per_inch(x), _per_inch(y)) if x and y else None
+            dpi = _density(content)
         elif kind == b"eXIf":
             facts["exif"] = content.removeprefix(b"Exif\x00\x00")
         elif kind in (b"iCCP", b"zTXt", b"iTXt"):
@@ -265,6 +264,11 @@ def _metadata(chunks: _Chunks, limits: Limits) -> tuple[Metadata, tuple[str, ...
         png_chunks=tuple(kept),
     )
     return metadata, tuple(notes)
+
+
+def _density(content: bytes) -> tuple[float, float] | None:
+    x, y = struct.unpack_from(">II", content)
+    return (_per_inch(x), _per_inch(y)) if x and y else None
 
 
 def _per_inch(per_metre: int) -> float:

@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restorekit.io import iptc
+from restorekit.io.icc import profile_name
 from restorekit.io.picture import ImageData
 from restorekit.io.png import PROFILE_KEYS, SIGNATURE, XMP_KEY, chunk
 
 __all__ = ["write_png"]
 
 _LEVEL = 6
+_FINEST = 0.0254 * 2**31  # pixels per inch that a chunk can state
 _BLOCK = 2**21  # bytes of rows that are filtered at a time
 _FIRST = (b"cHRM", b"gAMA", b"sRGB", b"cICP", b"mDCV", b"cLLI")
 
@@ -50,8 +52,8 @@ def _ancillary(image: ImageData) -> Iterator[tuple[bytes, bytes]]:
     metadata = image.metadata
     yield from (pair for pair in metadata.png_chunks if pair[0] in _FIRST)
     if metadata.icc is not None:
-        yield b"iCCP", b"ICC Profile\x00\x00" + zlib.compress(metadata.icc)
-    if metadata.dpi is not None:
+        yield b"iCCP", _key(profile_name(metadata.icc)) + b"\x00\x00" + zlib.compress(metadata.icc)
+    if metadata.dpi is not None and max(metadata.dpi) < _FINEST:
         yield b"pHYs", struct.pack(">IIB", *(round(side / 0.0254) for side in metadata.dpi), 1)
     if metadata.exif is not None:
         yield b"eXIf", metadata.exif
@@ -62,7 +64,15 @@ def _ancillary(image: ImageData) -> Iterator[tuple[bytes, bytes]]:
     if metadata.comment is not None:
         text = metadata.comment.decode("utf-8", "replace").replace("\x00", "")
         yield b"iTXt", b"Comment\x00\x00\x00\x00\x00" + text.encode("utf-8")
-    yield from (pair for pair in metadata.png_chunks if pair[0] not in _FIRST)
+    for name, content in metadata.png_chunks:
+        if name not in _FIRST and not (name == b"pHYs" and metadata.dpi is not None):
+            yield name, content
+
+
+def _key(name: str) -> bytes:
+    """Return a name as a keyword: 1 to 79 Latin-1 characters that can be printed, no more than one space at a time."""
+    printable = "".join(letter if letter.isprintable() and ord(letter) < 256 else " " for letter in name)
+    return " ".join(printable.split())[:79].strip().encode("latin-1") or b"ICC profile"
 
 
 def _filtered(image: ImageData) -> Iterator[bytes]:

@@ -13,11 +13,13 @@ from restorekit.io import exif
 from restorekit.io.bmp import read_bmp
 from restorekit.io.faults import Refusal, about
 from restorekit.io.formats import format_of_suffix, looks_like_text, sniff
+from restorekit.io.heif import read_avif, read_heic
 from restorekit.io.jpeg import read_jpeg
 from restorekit.io.limits import DEFAULT_LIMITS, Limits
 from restorekit.io.orientation import turn
 from restorekit.io.picture import ImageData
 from restorekit.io.png import read_png
+from restorekit.io.raw import read_raw
 from restorekit.io.tiff import page_offsets, read_page
 from restorekit.io.webp import read_webp
 
@@ -121,13 +123,15 @@ def _kind(data: memoryview, name: str) -> str:
         raise Refusal("the file is empty (0 bytes)")
     head = bytes(data[:256])
     kind = sniff(head)
+    said = format_of_suffix(name)
+    if kind == "tiff" and said == "raw":
+        return "raw"  # most camera raw files are built like a TIFF
     if kind in _READERS or kind == "tiff":
         return str(kind)
     if head.startswith(b"version https://git-lfs"):
         raise Refusal("this is a Git LFS pointer, not the picture itself; fetch it with: git lfs pull")
     if kind is not None:
         raise Refusal(f"{kind.upper()} files are not supported; convert it to PNG, JPEG, WebP, TIFF or BMP")
-    said = format_of_suffix(name)
     if looks_like_text(head):
         raise Refusal("the file is text, not a picture")
     raise Refusal(f"the content is not {said.upper() if said else 'a picture'} nor any other known picture format")
@@ -146,6 +150,9 @@ _READERS: dict[str, Callable[[memoryview, Limits], ImageData]] = {
     "jpeg": read_jpeg,
     "webp": read_webp,
     "bmp": read_bmp,
+    "avif": read_avif,
+    "heic": read_heic,
+    "raw": read_raw,
 }
 
 

@@ -120,7 +120,7 @@ def _describe(directory: Ifd, limits: Limits) -> _Page:
     photometric = directory.integer(262, 1)
     if photometric in _KINDS or photometric not in _COLOURS:
         kind = _KINDS.get(photometric, f"photometric interpretation {photometric}")
-        raise Refusal(f"the pixels of the TIFF are {kind}, which is not supported; convert it to RGB first")
+        raise Refusal(f"the pixels of the TIFF are {kind}, which is not supported here; convert it to RGB first")
     samples = directory.integer(277, 1)
     bits = set(directory.integers(258, (1,)))
     formats = set(directory.integers(339, (1,)))

@@ -14,7 +14,7 @@ from restorekit.io.atomic import atomic_file
 from restorekit.io.bmp import write_bmp
 from restorekit.io.depth import flatten, to_depth
 from restorekit.io.faults import about
-from restorekit.io.formats import canonical_format, format_of_suffix
+from restorekit.io.formats import WRITABLE, canonical_format, format_of_suffix
 from restorekit.io.jpeg_write import write_jpeg
 from restorekit.io.picture import ImageData, Metadata
 from restorekit.io.png_write import write_png
@@ -23,6 +23,7 @@ from restorekit.io.webp import write_webp
 
 __all__ = ["encode_image", "write_image", "write_pages"]
 
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _DEPTHS = {"png": (8, 16), "jpeg": (8,), "webp": (8,), "bmp": (8,), "tiff": (8, 16, 32)}
 
 logger = logging.getLogger(__name__)
@@ -95,6 +96,8 @@ def _format(image: ImageData, target: Path | str | BinaryIO, asked: str | None) 
     if asked is not None:
         return canonical_format(asked)
     said = format_of_suffix(target) if isinstance(target, str | Path) else None
+    if said is None and image.format not in WRITABLE:
+        return "png"
     return canonical_format(said or image.format)
 
 
@@ -124,7 +127,22 @@ def _prepare(
         image = flatten(image, background)
     if strip_metadata:
         image = replace(image, metadata=Metadata(icc=image.metadata.icc))
+    _tell_what_is_left_out(image.metadata, chosen)
     return to_depth(image, bits)
+
+
+def _tell_what_is_left_out(metadata: Metadata, chosen: str) -> None:
+    blocks = {
+        "EXIF": (metadata.exif, ("png", "jpeg", "webp", "tiff")),
+        "XMP": (metadata.xmp, ("png", "jpeg", "webp", "tiff")),
+        "IPTC": (metadata.photoshop, ("png", "jpeg", "tiff")),
+        "a comment": (metadata.comment, ("png", "jpeg")),
+        "extended XMP": (metadata.jpeg_segments, ("jpeg",)),
+        "PNG texts": (any(kind in _TEXTS for kind, _ in metadata.png_chunks), ("png",)),
+    }
+    lost = [name for name, (content, formats) in blocks.items() if content and chosen not in formats]
+    if lost:
+        logger.warning("%s files hold no %s, so it was left out", chosen.upper(), ", ".join(lost))
 
 
 def _write(

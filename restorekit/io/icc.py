@@ -1,0 +1,148 @@
+"""ICC profiles: read as far as three curves and a matrix go, which is what cameras, screens and editors write.
+
+Reference:
+    ICC.1:2022 (profile version 4.4), sections 7, 10.6 (curves), 10.18 (parametric curves), F.3 (matrix profiles).
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Curve", "MatrixProfile", "color_model", "matrix_profile", "profile_name"]
+
+_PARAMETERS = {0: 1, 1: 3, 2: 4, 3: 5, 4: 7}
+_MAX_TAGS = 200
+
+
+def _tags(icc: bytes) -> dict[bytes, bytes]:
+    """Return the contents of a profile by their names; those that lie outside it are left out."""
+    if len(icc) < 132 or icc[36:40] != b"acsp":
+        return {}
+    (count,) = struct.unpack_from(">I", icc, 128)
+    found: dict[bytes, bytes] = {}
+    for index in range(min(count, _MAX_TAGS)):
+        entry = icc[132 + 12 * index : 144 + 12 * index]
+        if len(entry) < 12:
+            break
+        name, start, length = struct.unpack(">4sII", entry)
+        if start + length <= len(icc):
+            found[name] = icc[start : start + length]
+    return found
+
+
+def color_model(icc: bytes) -> str:
+    """Return the colour model that a profile is for: ``"RGB"``, ``"GRAY"``, ``"CMYK"``, ...; "" if it is damaged."""
+    return icc[16:20].decode("ascii", "replace").strip() if len(icc) >= 132 and icc[36:40] == b"acsp" else ""
+
+
+def profile_name(icc: bytes) -> str:
+    """Return the description of a profile, or a stand-in where it has none."""
+    text = _tags(icc).get(b"desc", b"")
+    if text[:4] == b"desc" and len(text) > 12:
+        (length,) = struct.unpack_from(">I", text, 8)
+        return text[12 : 12 + length].rstrip(b"\x00").decode("latin-1")
+    if text[:4] == b"mluc" and len(text) >= 28:
+        length, start = struct.unpack_from(">II", text, 20)
+        return text[start : start + length].decode("utf-16-be", "replace").rstrip("\x00")
+    return f"a profile without a name ({len(icc)} bytes)"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A tone curve: ``((a x + b) ** g + e`` where x >= d, else ``c x + f``), or a table in its stead.
+
+    Attributes:
+        parameters: g, a, b, c, d, e, f.
+        table: Values at equal steps over [0, 1], or None.
+    """
+
+    parameters: tuple[float, float, float, float, float, float, float] = (1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    table: NDArray[np.float64] | None = None
+
+    def decode(self, coded: NDArray[Any]) -> NDArray[Any]:
+        """Return linear light of coded values (both nominally in [0, 1]; negative ones are mirrored)."""
+        size = np.abs(coded)
+        if self.table is not None:
+            linear = np.interp(size, np.linspace(0, 1, len(self.table)), self.table)
+        else:
+            g, a, b, c, d, e, f = self.parameters
+            linear = np.where(size >= d, np.maximum(a * size + b, 0) ** g + e, c * size + f)
+        signed: NDArray[Any] = np.copysign(linear, coded)
+        return signed
+
+    def encode(self, linear: NDArray[Any]) -> NDArray[Any]:
+        """Return coded values of linear light, the inverse of ``decode``."""
+        size = np.abs(linear)
+        if self.table is not None:
+            coded = np.interp(size, self.table, np.linspace(0, 1, len(self.table)))
+        else:
+            g, a, b, c, d, e, f = self.parameters
+            power = (np.maximum(size - e, 0) ** (1 / g) - b) / a
+            low = (size - f) / c if c else np.zeros_like(size)
+            coded = np.where(power >= d, power, np.clip(low, 0, d))
+        signed: NDArray[Any] = np.copysign(coded, linear)
+        return signed
+
+
+def _curve(content: bytes) -> Curve | None:
+    if content[:4] == b"curv" and len(content) >= 12:
+        (count,) = struct.unpack_from(">I", content, 8)
+        if count == 0:
+            return Curve()
+        if len(content) < 12 + 2 * count:
+            return None
+        values = struct.unpack_from(f">{count}H", content, 12)
+        if count == 1:
+            return Curve((values[0] / 256, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0)) if values[0] else None
+        table = np.array(values, np.float64) / 65535
+        return Curve(table=table) if (np.diff(table) >= 0).all() and table[-1] > table[0] else None
+    if content[:4] == b"para" and len(content) >= 12:
+        return _parametric(content)
+    return None
+
+
+def _parametric(content: bytes) -> Curve | None:
+    (kind,) = struct.unpack_from(">H", content, 8)
+    count = _PARAMETERS.get(kind, 0)
+    if not count or len(content) < 12 + 4 * count:
+        return None
+    values = [number / 65536 for number in struct.unpack_from(f">{count}i", content, 12)]
+    values += [0.0] * (7 - count)
+    g, a, b, c, d, e, f = values
+    if kind == 0:
+        a = 1.0
+    elif kind == 1:
+        c, d = 0.0, -b / a if a else 0.0
+    elif kind == 2:
+        # above -b / a: (a x + b) ** g + c, below: c
+        c, d, e, f = 0.0, -b / a if a else 0.0, c, c
+    return Curve((g, a, b, c, d, e, f)) if g > 0 and a > 0 else None
+
+
+@dataclass(frozen=True)
+class MatrixProfile:
+    """Curves into linear light, and the matrix from there to XYZ under D50 (None for grey)."""
+
+    curves: tuple[Curve, ...]
+    matrix: NDArray[np.float64] | None
+
+
+def matrix_profile(icc: bytes) -> MatrixProfile | None:
+    """Return the curves and the matrix of an RGB or grey profile; None if it works by tables, or is damaged."""
+    tags, model = _tags(icc), color_model(icc)
+    names = {"RGB": (b"rTRC", b"gTRC", b"bTRC"), "GRAY": (b"kTRC",)}.get(model, ())
+    curves = tuple(curve for name in names if (curve := _curve(tags.get(name, b""))) is not None)
+    if not names or len(curves) != len(names):
+        return None
+    if model == "GRAY":
+        return MatrixProfile(curves, None)
+    columns = [tags.get(name, b"") for name in (b"rXYZ", b"gXYZ", b"bXYZ")]
+    if icc[20:24] != b"XYZ " or any(len(column) < 20 for column in columns):
+        return None
+    matrix = np.array([struct.unpack_from(">3i", column, 8) for column in columns], np.float64).T / 65536
+    return MatrixProfile(curves, matrix) if abs(np.linalg.det(matrix)) > 1e-4 else None
