@@ -13,7 +13,7 @@ from restorekit.errors import ModelError
 from restorekit.hub.checkpoint import strip_prefixes
 from restorekit.models import MODELS, ModelSpec
 
-__all__ = ["Match", "convert", "recognise", "tensor_shapes"]
+__all__ = ["Match", "convert", "count_parameters", "recognise", "tensor_shapes"]
 
 _SHOWN = 5  # keys of a kind that a message lists
 
@@ -42,6 +42,13 @@ def tensor_shapes(family: str, variant: str) -> Mapping[str, Size]:
     with torch.device("meta"):
         network = spec.network(**spec.variants[variant])
     return {key: value.shape for key, value in network.state_dict().items()}
+
+
+def count_parameters(family: str, variant: str) -> int:
+    """Return the number of a variant's parameters."""
+    spec = MODELS.get(family)
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in spec.network(**spec.variants[variant]).parameters())
 
 
 def convert(family: str, authors_state_dict: Mapping[str, Tensor], *, variant: str | None = None) -> dict[str, Tensor]:
@@ -82,6 +89,10 @@ def recognise(
     """
     specs = [MODELS.get(n) for n in (MODELS.names() if family is None else [family])]
     candidates = [(spec, v) for spec in specs for v in _preferred(spec) if variant in (None, v)]
+    if not candidates:
+        raise ModelError(
+            f"{name}: {family or 'no family'} has no variant {variant!r}; correct its card or import it again"
+        )
     match = _match(state, candidates, name)
     same = [
         f"{spec.name} {v!r}"
@@ -101,7 +112,7 @@ def _preferred(spec: ModelSpec) -> list[str]:
 
 def _match(state: Mapping[str, Tensor], candidates: list[tuple[ModelSpec, str]], name: str) -> Match:
     """Return the first candidate that a state dict fits, or raise what is wrong with the closest one."""
-    best, closest = -1.0, f"{name} cannot be recognised: no network is registered"
+    best, closest = -1.0, ""
     for spec, ours, note in _renamings(state, candidates):
         for variant in [v for s, v in candidates if s is spec]:
             if _fits(ours, spec, variant):

@@ -14,10 +14,24 @@ from typing import Literal
 
 from restorekit.errors import ModelError, UnknownNameError
 from restorekit.hub._files import sha256_of
-from restorekit.hub.card import CARD_FILE, Card, read_card
+from restorekit.hub.card import CARD_FILE, Card, check_tag, read_card
+from restorekit.models import MODELS
 from restorekit.resources import records
 
-__all__ = ["Entry", "Place", "cache_folder", "entries", "find_entry", "list_cards", "remove", "verify"]
+__all__ = [
+    "Entry",
+    "Place",
+    "cache_folder",
+    "check_new_tag",
+    "entries",
+    "find_entry",
+    "how_to_get",
+    "how_to_repair",
+    "list_cards",
+    "natural_order",
+    "remove",
+    "verify",
+]
 
 Place = Literal["bundled", "cached", "absent"]
 _log = logging.getLogger(__name__)
@@ -155,6 +169,18 @@ def how_to_repair(entry: Entry) -> str:
     if entry.place == "cached":
         return f"run: restorekit models rm {entry.card.tag}, and import it again"
     return "install RestoreKit again"
+
+
+def check_new_tag(tag: str) -> None:
+    """Refuse a tag that cannot be one, or that is the name of a network.
+
+    Raises:
+        ModelError: It is no folder name for every system, or a family, alias or variant has it.
+    """
+    check_tag(tag)
+    names = {*MODELS.names(), *MODELS.aliases(), *(v for family in MODELS for v in MODELS.get(family).variants), "auto"}
+    if tag in names:
+        raise ModelError(f"the tag {tag!r} is the name of a network; add something to it, such as '{tag}.v1'")
 
 
 def remove(tag: str) -> int:
