@@ -75,8 +75,9 @@ def flatten(image: ImageData, background: tuple[int, int, int]) -> ImageData:
     result = np.empty_like(colours)
     for first in range(0, image.height, _ROWS):
         rows = slice(first, first + _ROWS)
-        share = image.alpha[rows].astype(np.float64) / top
-        share = share if grey else share[:, :, None]
-        mixed = colours[rows] * share + ground * top * (1 - share)
-        result[rows] = mixed if image.bits == 32 else np.rint(mixed)
+        with np.errstate(over="ignore", invalid="ignore"):  # floating-point files may hold anything
+            share = image.alpha[rows].astype(np.float64) / top
+            share = share if grey else share[:, :, None]
+            mixed = colours[rows] * share + ground * top * (1 - share)
+            result[rows] = mixed if image.bits == 32 else np.rint(mixed)
     return replace(image, pixels=result, alpha=None)

@@ -58,7 +58,7 @@ def sentence(error: BaseException) -> str:
 
 
 @contextmanager
-def about(name: str, doing: str) -> Iterator[None]:
+def about(name: str, doing: str, *, hint: str = "") -> Iterator[None]:
     """Turn whatever a codec raises into a ``FileError`` about one file.
 
     Codecs raise almost anything on a hostile file (``SyntaxError``, ``struct.error``, ``cv2.error``, ...), so
@@ -67,6 +67,7 @@ def about(name: str, doing: str) -> Iterator[None]:
     Args:
         name: The file as the user named it.
         doing: What was being done, as in "reading the PNG".
+        hint: What an exception that says nothing to the user probably means.
 
     Raises:
         FileError: In place of any other exception.
@@ -80,7 +81,12 @@ def about(name: str, doing: str) -> Iterator[None]:
     except MemoryError as error:
         raise FileError(name, sentence(error)) from error
     except OSError as error:
-        reason = sentence(error) if error.errno is not None else f"{doing} failed ({sentence(error)})"
-        raise FileError(name, reason) from error
+        if error.errno is not None:
+            raise FileError(name, sentence(error)) from error
+        raise FileError(name, _failed(doing, error, hint)) from error
     except Exception as error:
-        raise FileError(name, f"{doing} failed ({sentence(error)}); the file is damaged or of an odd kind") from error
+        raise FileError(name, _failed(doing, error, hint)) from error
+
+
+def _failed(doing: str, error: Exception, hint: str) -> str:
+    return f"{doing} failed ({sentence(error)})" + (f"; {hint}" if hint else "")

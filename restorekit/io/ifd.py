@@ -57,9 +57,14 @@ def long_value(*numbers: int, big: bool = False) -> Value:
     return Value(16 if big else 4, len(numbers), struct.pack(f"<{len(numbers)}{'Q' if big else 'I'}", *numbers))
 
 
+def _fraction(number: float) -> tuple[int, int]:
+    low = 1 if number.is_integer() or number > 2**18 else 10000
+    return round(number * low), low
+
+
 def rational_value(*numbers: float) -> Value:
-    """Return fractions with the denominator 10000, or 1 where a number is whole, as a value."""
-    pairs = [(round(n), 1) if float(n).is_integer() else (round(n * 10000), 10000) for n in numbers]
+    """Return fractions as a value, as exact as two words of 32 bits hold them (at most the largest word)."""
+    pairs = [_fraction(float(min(max(number, 0.0), 2.0**32 - 1))) for number in numbers]
     return Value(5, len(numbers), b"".join(struct.pack("<II", *pair) for pair in pairs))
 
 

@@ -27,7 +27,7 @@ def read_size(path: Path | str) -> tuple[int, int]:
     Raises:
         PictureError: The file cannot be read or its header is none of a known picture.
     """
-    with about(str(path), "reading its header"), Path(path).open("rb") as file:
+    with about(str(path), "reading its header", hint="the file is damaged"), Path(path).open("rb") as file:
         head = file.read(_HEAD)
         kind = sniff(head)
         if kind == "jpeg":

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from restorekit.io.faults import Refusal
 from restorekit.io.jpeg import EXIF_HEAD, ICC_HEAD, PHOTOSHOP_HEAD, XMP_HEAD
 from restorekit.io.picture import ImageData, Metadata
 
@@ -23,6 +24,7 @@ DEFAULT_QUALITY = 95
 """Quality of a JPEG if none is asked for and the input was none of a higher one."""
 
 _FULL_COLOUR = 90  # from this quality on, colour is not subsampled
+_LONGEST_SIDE = 65500
 _MOST = 65533  # bytes that fit into a segment
 _SAMPLINGS = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}
 
@@ -37,9 +39,17 @@ def write_jpeg(image: ImageData, out: BinaryIO, *, quality: int | None) -> None:
         out: Where to.
         quality: 1 to 100; if None, 95 or the input's own where that is higher. From 90 on colour has full
             resolution; below that, the resolution of the JPEG it came from, or else half (4:2:0).
+
+    Raises:
+        Refusal: The picture is larger than a JPEG can be.
     """
     from PIL import Image
 
+    if max(image.height, image.width) > _LONGEST_SIDE:
+        raise Refusal(
+            f"a JPEG has at most {_LONGEST_SIDE} pixels a side, and the picture has {image.width} x {image.height}; "
+            "choose another format with --format"
+        )
     chosen = quality or max(DEFAULT_QUALITY, image.encoding.quality or 0)
     kept = image.encoding.subsampling if image.format == "jpeg" else None
     sampling = "4:4:4" if chosen >= _FULL_COLOUR else kept if kept in _SAMPLINGS else "4:2:0"

@@ -80,7 +80,7 @@ def _read(source: Source, name: str, limits: Limits, *, many: bool) -> list[Imag
     with about(name, "reading it"):
         data = memoryview(load_bytes(source, limits))
         kind = _kind(data, name)
-    with about(name, f"reading the {kind.upper()}"):
+    with about(name, f"reading the {kind.upper()}", hint="the file is damaged or of an odd kind"):
         pages = _read_tiff(data, limits, many=many) if kind == "tiff" else [_READERS[kind](data, limits)]
         pages = [_upright(page) for page in pages]
     for note in dict.fromkeys(note for page in pages for note in page.notes):

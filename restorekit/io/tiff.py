@@ -293,7 +293,8 @@ def _arrange(values: NDArray[Any], page: _Page, directory: Ifd, blank: ImageData
 
     notes = list(blank.notes)
     if page.kind == 3:
-        values = values.astype(np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is no number stays none, and is refused later
+            values = values.astype(np.float32)
     elif page.bits < 8 and page.photometric != 3:
         values = values * np.uint8(255 // (2**page.bits - 1))
     colours, rest = values[:, :, : page.colours], values[:, :, page.colours :]
@@ -330,7 +331,8 @@ def _divide(pixels: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
     """Return colours that had been multiplied by alpha as they were before."""
     share = alpha.astype(np.float64) / (1.0 if alpha.dtype.kind == "f" else np.iinfo(alpha.dtype).max)
     share = np.where(share > 0, share, 1.0)
-    whole = pixels / (share if pixels.ndim == 2 else share[:, :, None])
+    with np.errstate(over="ignore", invalid="ignore"):
+        whole = pixels / (share if pixels.ndim == 2 else share[:, :, None])
     if pixels.dtype.kind == "f":
         return whole.astype(pixels.dtype)
     return np.rint(whole).clip(0, np.iinfo(pixels.dtype).max).astype(pixels.dtype)

@@ -107,6 +107,9 @@ def write_webp(image: ImageData, out: BinaryIO, *, quality: int | None) -> None:
         out: Where to.
         quality: 1 to 100 for a lossy file. If None: lossless, unless the picture came from a lossy JPEG or WebP,
             which is written with quality 95.
+
+    Raises:
+        Refusal: The picture is larger than a WebP can be.
     """
     from PIL import Image
 
