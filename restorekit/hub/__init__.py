@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from restorekit.hub.card import UNMEASURED, Card, InferenceRule, read_card, write_card
+from restorekit.hub.card_page import show_weights
 from restorekit.hub.checkpoint import Checkpoint, read_checkpoint
 from restorekit.hub.convert import convert
 from restorekit.hub.importing import Imported, import_weights
@@ -32,5 +33,6 @@ __all__ = [
     "read_checkpoint",
     "release",
     "resolve",
+    "show_weights",
     "write_card",
 ]

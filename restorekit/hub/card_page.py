@@ -2,18 +2,53 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from restorekit.hub.card import CARD_FILE, Card, read_card
 from restorekit.hub.convert import count_parameters
+from restorekit.hub.load import resolve_weights
 from restorekit.hub.scores import SCORES_FILE, Scores, SetScore, read_scores
 from restorekit.hub.store import how_to_get
 from restorekit.models import MODELS
 
-__all__ = ["PAGE_FILE", "render", "render_folder"]
+__all__ = ["PAGE_FILE", "Shown", "render", "render_folder", "show_weights"]
 
 PAGE_FILE = "README.md"
 _SIDE = 512  # pixels; of the picture whose time and memory the page states
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """What is known of weights, for people and for programs.
+
+    Attributes:
+        page: The page, in Markdown.
+        record: Card, place and scores, as plain data.
+    """
+
+    page: str
+    record: dict[str, Any]
+
+
+def show_weights(name: str) -> Shown:
+    """Return what is known of the weights that a name stands for.
+
+    Args:
+        name: Tag, variant, family, alias, or ``auto``.
+
+    Raises:
+        UnknownNameError: Nothing has that name.
+        ModelError: The name stands for no weights that are here, or their card cannot be read.
+    """
+    entry = resolve_weights(name).entry
+    assert entry is not None
+    scores = _scores_of(entry.folder)
+    record = {**entry.record(), "parameters": count_parameters(entry.card.family, entry.card.variant)}
+    return Shown(
+        page=render(entry.card, scores), record={**record, "scores": None if scores is None else asdict(scores)}
+    )
 
 
 def render_folder(folder: Path) -> str:
@@ -22,8 +57,12 @@ def render_folder(folder: Path) -> str:
     Raises:
         ModelError: The card or the scores cannot be read.
     """
+    return render(read_card(folder / CARD_FILE), _scores_of(folder))
+
+
+def _scores_of(folder: Path) -> Scores | None:
     path = folder / SCORES_FILE
-    return render(read_card(folder / CARD_FILE), read_scores(path) if path.is_file() else None)
+    return read_scores(path) if path.is_file() else None
 
 
 def render(card: Card, scores: Scores | None) -> str:

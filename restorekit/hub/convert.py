@@ -112,37 +112,44 @@ def _preferred(spec: ModelSpec) -> list[str]:
 
 def _match(state: Mapping[str, Tensor], candidates: list[tuple[ModelSpec, str]], name: str) -> Match:
     """Return the first candidate that a state dict fits, or raise what is wrong with the closest one."""
-    best, closest = -1.0, ""
-    for spec, ours, note in _renamings(state, candidates):
+    refusals: list[str] = []
+    tried: list[tuple[float, str]] = []
+    for spec, ours, note in _renamings(state, candidates, refusals):
         for variant in [v for s, v in candidates if s is spec]:
             if _fits(ours, spec, variant):
-                notes = () if note is None else (note,)
-                return Match(spec=spec, variant=variant, state=_plain(ours, name), notes=notes)
-            likeness = _likeness(ours, spec, variant)
-            if likeness > best:
-                best, closest = (
-                    likeness,
-                    _difference(ours, spec, variant, name, only=len({s.name for s, _ in candidates}) == 1),
-                )
-    raise ModelError(closest)
+                return Match(spec=spec, variant=variant, state=_plain(ours, name), notes=(note,) if note else ())
+            tried.append((_likeness(ours, spec, variant), f"{variant!r}: {_difference(ours, spec, variant)}"))
+    likeness, difference = max(tried, key=lambda attempt: attempt[0])
+    if len({spec.name for spec, _ in candidates}) == 1:
+        refused = (
+            refusals and likeness < 0.5
+        )  # else the keys are ours, and what the authors call theirs does not matter
+        raise ModelError(f"{name}: {refusals[0] if refused else f'not the weights of {difference}'}")
+    if likeness == 0:
+        raise ModelError(f"{name} fits no network that is known; known are {', '.join(MODELS.names())}")
+    raise ModelError(f"{name} fits no network that is known; the closest is {difference}")
 
 
 def _renamings(
-    state: Mapping[str, Tensor], candidates: list[tuple[ModelSpec, str]]
+    state: Mapping[str, Tensor], candidates: list[tuple[ModelSpec, str]], refusals: list[str]
 ) -> Iterator[tuple[ModelSpec, Mapping[str, Tensor], str | None]]:
-    """Yield a state dict under all names that it may have meant, those nearest to the file first."""
+    """Yield a state dict under all names that it may have meant, those nearest to the file first.
+
+    What a family's ``convert`` has against it is added to ``refusals``.
+    """
     stripped = strip_prefixes(state)
     specs = list({spec.name: spec for spec, _ in candidates}.values())
     for spec in specs:
         yield spec, state, None
+        yield spec, stripped, None
     for spec in specs:
-        if stripped.keys() != state.keys():
-            yield spec, stripped, None
-        if spec.convert is not None:
-            try:
-                ours = spec.convert(dict(stripped))
-            except (KeyError, ValueError, RuntimeError):
-                continue  # it is another family's; if it is nobody's, the message speaks of the keys as they stand
+        if spec.convert is None:
+            continue
+        try:
+            ours = spec.convert(dict(stripped))
+        except (KeyError, ValueError, RuntimeError) as error:
+            refusals.append(str(error.args[0]))
+        else:
             yield spec, ours, f"its keys are those of the authors of {spec.name}; they were renamed"
 
 
@@ -158,7 +165,8 @@ def _likeness(state: Mapping[str, Tensor], spec: ModelSpec, variant: str) -> flo
     return (len(common) + right) / 2 / max(1, len(wanted.keys() | state.keys()))
 
 
-def _difference(state: Mapping[str, Tensor], spec: ModelSpec, variant: str, name: str, *, only: bool) -> str:
+def _difference(state: Mapping[str, Tensor], spec: ModelSpec, variant: str) -> str:
+    """Return which entries are too many, too few, or of another shape."""
     wanted = tensor_shapes(spec.name, variant)
     shapes = [
         f"{key} is {tuple(state[key].shape)} instead of {tuple(shape)}"
@@ -170,12 +178,7 @@ def _difference(state: Mapping[str, Tensor], spec: ModelSpec, variant: str, name
         _list("missing keys", [key for key in wanted if key not in state]),
         _list("wrong shapes", shapes),
     ]
-    start = (
-        f"{name}: not the weights of {variant!r}"
-        if only
-        else f"{name} fits no known network; the closest is {variant!r}"
-    )
-    return f"{start}: {'; '.join(part for part in parts if part)}"
+    return "; ".join(part for part in parts if part)
 
 
 def _list(what: str, items: list[str]) -> str:

@@ -19,7 +19,7 @@ from restorekit.hub.convert import Match, recognise
 from restorekit.hub.store import Entry, entries, how_to_get, how_to_repair, natural_order
 from restorekit.models import MODELS, ModelSpec
 
-__all__ = ["DEFAULT_MODEL", "Loaded", "Resolved", "create_model", "list_models", "load", "resolve"]
+__all__ = ["DEFAULT_MODEL", "Loaded", "Resolved", "create_model", "list_models", "load", "resolve", "resolve_weights"]
 
 DEFAULT_MODEL = "resunet"
 """The family that ``auto`` stands for."""
@@ -133,6 +133,22 @@ def _rank(entry: Entry) -> tuple[bool, float, list[tuple[int, str]]]:
     return entry.card.default, imported, natural_order(entry.card.tag)
 
 
+def resolve_weights(name: str) -> Resolved:
+    """Find out which weights a name stands for; for the rest see ``resolve``.
+
+    Returns:
+        What it stands for, with an entry (of a tag whose weights are not here, too).
+
+    Raises:
+        UnknownNameError: Nothing has that name; the message suggests close ones.
+        ModelError: No weights of that network are here, or a card of the package is broken.
+    """
+    found = resolve(name)
+    if found.entry is None:
+        raise ModelError(_no_weights(name, found))
+    return found
+
+
 def load(name: str | Path) -> Loaded:
     """Return a network with its weights.
 
@@ -147,13 +163,12 @@ def load(name: str | Path) -> Loaded:
     if isinstance(name, Path):
         return _load_file(name)
     try:
-        found = resolve(name)
+        found = resolve_weights(name)
     except UnknownNameError:
         if _looks_like_file(name):
             return _load_file(Path(name))
         raise
-    if found.entry is None:
-        raise ModelError(_no_weights(name, found))
+    assert found.entry is not None
     match = _read_entry(found.entry)
     notes = (*found.notes, *match.notes)
     return _build(match, found.entry.card, notes)

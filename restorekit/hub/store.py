@@ -7,10 +7,11 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from restorekit.errors import ModelError, UnknownNameError
 from restorekit.hub._files import sha256_of
@@ -30,7 +31,9 @@ __all__ = [
     "list_cards",
     "natural_order",
     "remove",
+    "summarise",
     "verify",
+    "verify_all",
 ]
 
 Place = Literal["bundled", "cached", "absent"]
@@ -72,11 +75,17 @@ class Entry:
         """The weights file."""
         return self.folder / self.card.file
 
+    def record(self) -> dict[str, Any]:
+        """Return the card as plain data, with ``place``, ``path``, and for weights that are not here ``how_to_get``."""
+        here = {"path": str(self.path)} if self.place != "absent" else {"how_to_get": how_to_get(self.card)}
+        return {**asdict(self.card), "place": self.place, **here}
 
-def entries(faults: list[str] | None = None) -> list[Entry]:
+
+def entries(*, pattern: str = "*", faults: list[str] | None = None) -> list[Entry]:
     """Return all cards, sorted by tag; of two with the same tag the one whose weights are here, bundled ones first.
 
     Args:
+        pattern: Shell pattern that the tag or the family must match.
         faults: Takes one sentence for each card that cannot be read. Without it an unreadable card of the package is
             an error, and one of the cache is logged and left out.
 
@@ -88,7 +97,8 @@ def entries(faults: list[str] | None = None) -> list[Entry]:
         tag = entry.card.tag
         if tag not in found or found[tag].place == "absent":
             found[tag] = entry
-    return sorted(found.values(), key=lambda entry: natural_order(entry.card.tag))
+    fitting = [e for e in found.values() if fnmatch(e.card.tag, pattern) or fnmatch(e.card.family, pattern)]
+    return sorted(fitting, key=lambda entry: natural_order(entry.card.tag))
 
 
 def _scan(root: Path, place: Literal["bundled", "cached"], faults: list[str] | None) -> Iterator[Entry]:
@@ -154,6 +164,44 @@ def verify(entry: Entry) -> None:
         raise ModelError(f"{path} is damaged: it has {size} bytes, its card says {card.bytes}; {how_to_repair(entry)}")
     if sha256_of(path) != card.sha256:
         raise ModelError(f"{path} is damaged: its SHA-256 is not the one of its card; {how_to_repair(entry)}")
+
+
+def verify_all(tags: Sequence[str] | None = None) -> dict[str, str | None]:
+    """Check weights files against their cards.
+
+    Args:
+        tags: Which; all that are here if ``None`` or empty.
+
+    Returns:
+        Tag -> what is wrong, or ``None``. A card that cannot be read stands under its path.
+
+    Raises:
+        UnknownNameError: No weights have one of the tags.
+    """
+    faults: list[str] = []
+    wanted = [find_entry(tag) for tag in tags] if tags else [e for e in entries(faults=faults) if e.place != "absent"]
+    results: dict[str, str | None] = dict.fromkeys((entry.card.tag for entry in wanted), None)
+    for entry in wanted:
+        try:
+            verify(entry)
+        except ModelError as error:
+            results[entry.card.tag] = str(error)
+    return {**results, **{fault.partition(" ")[0]: fault for fault in faults}}
+
+
+def summarise(found: Sequence[Entry]) -> list[str]:
+    """Return a table of weights as lines of text, and below it how to get those that are not here."""
+    rows = [("WEIGHTS", "VARIANT", "TASK", "SIZE", "LICENCE", "WHERE")]
+    for entry in found:
+        card = entry.card
+        size = "-" if card.bytes is None else f"{card.bytes / 1e6:.1f} MB"
+        mark = " (default)" if card.default else ""
+        where = "not here" if entry.place == "absent" else entry.place
+        rows.append((card.tag + mark, card.variant, card.task, size, card.licence_weights, where))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    absent = [entry.card for entry in found if entry.place == "absent"]
+    return [*lines, *(["", "Not here:"] if absent else []), *(f"  {card.tag}: {how_to_get(card)}" for card in absent)]
 
 
 def how_to_get(card: Card) -> str:
