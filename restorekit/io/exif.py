@@ -37,7 +37,6 @@ STRUCTURE = frozenset(
 The orientation is none of them: as in an EXIF block it stays with the description, and is applied from there.
 """
 
-_MAKER_NOTE = 37500
 _THUMBNAIL = (513, 514)
 _PIXEL_SIDES = (40962, 40963)
 _XMP_TURN = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)[1-8]")
@@ -116,7 +115,7 @@ def _without_thumbnail(out: bytearray, file: TaggedFile) -> bytearray:
     if len(chain) < 2:
         return out
     entries = file.entries(chain[1])
-    count, start, size = file._head(chain[0])
+    count, start, size = file.head(chain[0])
     struct.pack_into(f"{file.order}I", out, start + count * size, 0)
     if not all(tag in entries for tag in _THUMBNAIL):
         return out
@@ -137,7 +136,7 @@ def build(main: Ifd) -> bytes | None:
     return layout.header(8) + lay_out(main, 8, layout=layout)
 
 
-def with_dpi(block: bytes | None, sides: tuple[float, float]) -> bytes | None:
+def with_dpi(block: bytes | None, sides: tuple[float, float]) -> bytes:
     """Return a block that states the pixels per inch.
 
     Args:
@@ -145,16 +144,34 @@ def with_dpi(block: bytes | None, sides: tuple[float, float]) -> bytes | None:
         sides: Pixels per inch, horizontally and vertically.
 
     Returns:
-        The same block if it states them already, or if it cannot take them without breaking its maker notes.
+        The same block if it states them already or is damaged; else one whose main directory was laid anew behind
+        everything else, which stays where it is.
     """
-    main = directory(block) if block is not None else Ifd()
-    stated = resolution(main)
-    if stated is not None and max(abs(a - b) for a, b in zip(stated, sides, strict=True)) < 0.01:
+    stated = {282: rational_value(sides[0]), 283: rational_value(sides[1]), 296: short_value(2)}
+    if block is None:
+        return build(Ifd(stated)) or b""
+    there, file = dpi(block), _open(block)
+    same = there is not None and max(abs(a - b) for a, b in zip(there, sides, strict=True)) < 0.01
+    if same or file is None or file.big:
         return block
-    if EXIF_IFD in main.children and _MAKER_NOTE in main.children[EXIF_IFD].tags:
-        return block
-    main.tags |= {282: rational_value(sides[0]), 283: rational_value(sides[1]), 296: short_value(2)}
-    return build(main)
+    count, start, size = file.head(file.first)
+    rows = [block[at : at + size] for at in range(start, start + count * size, size)]
+    kept = [row for row in rows if struct.unpack_from(f"{file.order}H", row)[0] not in stated]
+    first = len(block) + len(block) % 2
+    place = first + 2 + size * (len(kept) + 3) + 4
+    for tag, kind, field in ((282, 5, place), (283, 5, place + 8)):
+        kept.append(struct.pack(f"{file.order}HHII", tag, kind, 1, field))
+    kept.append(struct.pack(f"{file.order}HHIHH", 296, 3, 1, 2, 0))
+    kept.sort(key=lambda row: struct.unpack_from(f"{file.order}H", row))
+    words = struct.unpack("<4I", stated[282].data + stated[283].data)
+    return b"".join(
+        [
+            block[:4] + struct.pack(f"{file.order}I", first) + block[8:].ljust(first - 8, b"\x00"),
+            struct.pack(f"{file.order}H", len(kept)) + b"".join(kept),
+            block[start + count * size : start + count * size + 4].ljust(4, b"\x00"),
+            struct.pack(f"{file.order}4I", *words),
+        ]
+    )
 
 
 def upright_xmp(packet: bytes) -> bytes:

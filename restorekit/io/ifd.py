@@ -128,14 +128,18 @@ class TaggedFile:
         return found
 
     def _next(self, offset: int) -> int:
-        count, start, size = self._head(offset)
+        count, start, size = self.head(offset)
         end = start + count * size
         if end + (8 if self.big else 4) > len(self.data):
             return 0
         return self._number("Q" if self.big else "I", end)
 
-    def _head(self, offset: int) -> tuple[int, int, int]:
-        """Return the number of entries, where the first lies, and the bytes of each."""
+    def head(self, offset: int) -> tuple[int, int, int]:
+        """Return the number of entries of a directory, where the first lies, and the bytes of each.
+
+        Raises:
+            Refusal: The directory lies outside the file, or is damaged.
+        """
         width, size = (8, 20) if self.big else (2, 12)
         if offset + width > len(self.data):
             raise Refusal("a directory of the file lies past its end; the file is cut off or damaged")
@@ -149,7 +153,7 @@ class TaggedFile:
 
         Entries of an unknown type, and those whose value lies outside the file, are left out.
         """
-        count, start, size = self._head(offset)
+        count, start, size = self.head(offset)
         found: dict[int, tuple[int, int, int]] = {}
         for at in range(start, min(start + count * size, len(self.data) - size + 1), size):
             tag, kind = self._number("H", at), self._number("H", at + 2)

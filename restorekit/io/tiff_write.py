@@ -1,7 +1,7 @@
 """Writing TIFF files: deflate with a predictor, in strips, with all that belongs to the picture.
 
 Reference:
-    TIFF, Revision 6.0, Adobe 1992; TIFF Technical Note 3 (floating-point predictor), Adobe 2005.
+    TIFF, Revision 6.0, Adobe 1992, sections 8 (baseline tags) and 14 (predictor).
 """
 
 from __future__ import annotations
@@ -66,18 +66,12 @@ def _write_strips(image: ImageData, out: BinaryIO) -> tuple[list[int], list[int]
 
 
 def _predicted(values: NDArray[Any]) -> bytes:
-    """Return ``(rows, W, C)`` as bytes, lowest first, each value less the one on its left."""
-    if values.dtype.kind == "f":
-        planes = values.astype(">f4").view(np.uint8).reshape(values.shape[0], -1, 4).swapaxes(1, 2)
-        flat = np.ascontiguousarray(planes).reshape(values.shape[0], -1, values.shape[2])
-        return _differences(flat).tobytes()
-    return _differences(values).astype(values.dtype.newbyteorder("<")).tobytes()
-
-
-def _differences(values: NDArray[Any]) -> NDArray[Any]:
-    result = values.copy()
-    result[:, 1:] -= values[:, :-1]
-    return result
+    """Return ``(rows, W, C)`` as bytes, lowest first; of whole numbers each less the one on its left."""
+    if values.dtype.kind == "u":
+        differences = values.copy()
+        differences[:, 1:] -= values[:, :-1]
+        values = differences
+    return values.astype(values.dtype.newbyteorder("<")).tobytes()
 
 
 def _directory(image: ImageData, layout: Layout, places: list[int], lengths: list[int], rows: int) -> Ifd:
@@ -97,7 +91,7 @@ def _directory(image: ImageData, layout: Layout, places: list[int], lengths: lis
         278: long_value(rows),
         279: long_value(*lengths, big=layout.big),
         284: short_value(1),
-        317: short_value(3 if floating else 2),
+        317: short_value(1 if floating else 2),  # common readers know no predictor for floating point
         339: short_value(*[3 if floating else 1] * channels),
     }
     if image.alpha is not None:

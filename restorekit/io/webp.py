@@ -118,7 +118,7 @@ def write_webp(image: ImageData, out: BinaryIO, *, quality: int | None) -> None:
             f"a WebP has at most {LONGEST_SIDE} pixels a side, and the picture has {image.width} x {image.height}; "
             "choose another format with --format"
         )
-    lossy = quality is not None or image.format == "jpeg" or (image.format == "webp" and not image.encoding.lossless)
+    lossy = quality is not None or image.format == "jpeg" or image.encoding.lossless is False
     colours = np.repeat(image.pixels[:, :, None], 3, 2) if image.grey else image.pixels
     planes_ = colours if image.alpha is None else np.dstack([colours, image.alpha])
     coded = BytesIO()

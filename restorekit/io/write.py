@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from restorekit.errors import UsageError
+from restorekit.io import exif
 from restorekit.io.atomic import atomic_file
 from restorekit.io.bmp import write_bmp
 from restorekit.io.depth import flatten, to_depth
 from restorekit.io.faults import about
 from restorekit.io.formats import WRITABLE, canonical_format, format_of_suffix
+from restorekit.io.icc import color_model
 from restorekit.io.jpeg_write import write_jpeg
 from restorekit.io.picture import ImageData, Metadata
 from restorekit.io.png_write import write_png
@@ -128,7 +130,19 @@ def _prepare(
     if strip_metadata:
         image = replace(image, metadata=Metadata(icc=image.metadata.icc))
     _tell_what_is_left_out(image.metadata, chosen)
-    return to_depth(image, bits)
+    return replace(to_depth(image, bits), metadata=_true_of(image, chosen))
+
+
+def _true_of(image: ImageData, chosen: str) -> Metadata:
+    """Return the metadata as they are true of the pixels: a crop has other sides, and RGB no profile of grey."""
+    metadata = image.metadata
+    if metadata.exif is not None:
+        block = exif.settle(metadata.exif, width=image.width, height=image.height)
+        metadata = replace(metadata, exif=block)
+    if metadata.icc is not None and (chosen == "webp" or not image.grey) and color_model(metadata.icc) == "GRAY":
+        logger.warning("the grey picture became RGB, so its profile for grey was left out")
+        metadata = replace(metadata, icc=None)
+    return metadata
 
 
 def _tell_what_is_left_out(metadata: Metadata, chosen: str) -> None:
