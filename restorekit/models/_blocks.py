@@ -17,7 +17,11 @@ _CURVE = 9  # per colour: gain, offset, share of the brightened copy
 
 
 class ToneCurve(nn.Module):
-    """Look at a thumbnail, tell whether the picture's tone is damaged, and correct it with one curve per colour.
+    """Tell from a picture's histogram whether its tone is damaged, and correct it with one curve per colour.
+
+    What haze and darkness do to a whole picture shows in the order statistics of its colours, and of the smallest and
+    the largest colour of each pixel (haze leaves no dark pixels: He et al., "dark channel prior", CVPR 2009); they are the
+    same for every size and cut.
 
     A restorer that re-tones must know when *not* to: the curve is multiplied with the probability that the picture is
     hazy or dark, and the gradient does not flow through that probability, so that the classifier is trained by its own
@@ -26,23 +30,16 @@ class ToneCurve(nn.Module):
     The curve is ``x (1 + gain) + offset + share x^0.4``, all three per colour.
 
     Args:
-        thumbnail: Side of the square thumbnail, in pixels.
-        width: Channels of the first convolution.
+        thumbnail: Side of the square thumbnail that is looked at, in pixels.
+        ranks: Order statistics that are taken of each of the six.
+        width: Hidden units of the two networks.
     """
 
-    def __init__(self, *, thumbnail: int = 48, width: int = 32) -> None:
+    def __init__(self, *, thumbnail: int = 48, ranks: int = 11, width: int = 96) -> None:
         super().__init__()
-        self.thumbnail = thumbnail
-        widths = (6, width, 2 * width, 3 * width, 4 * width)
-        self.features = nn.Sequential(
-            *(
-                layer
-                for c_in, c_out in zip(widths, widths[1:], strict=False)
-                for layer in (nn.Conv2d(c_in, c_out, 3, stride=2, padding=1), nn.ReLU(inplace=True))
-            )
-        )
-        self.classify = nn.Sequential(nn.Linear(8 * width, 64), nn.ReLU(inplace=True), nn.Linear(64, len(TONES)))
-        self.curve = nn.Sequential(nn.Linear(8 * width, 96), nn.ReLU(inplace=True), nn.Linear(96, _CURVE))
+        self.thumbnail, self.ranks = thumbnail, ranks
+        self.classify = _perceptron(6 * ranks, width, len(TONES))
+        self.curve = _perceptron(6 * ranks, width, _CURVE)
         last = self.curve[-1]
         assert isinstance(last, nn.Linear)
         nn.init.zeros_(last.weight)
@@ -63,10 +60,16 @@ class ToneCurve(nn.Module):
             ``(B, size)``: logits of ``TONES``, then the nine numbers of the curve.
         """
         with torch.autocast(image.device.type, enabled=False):  # a gain with eight bits would shift the whole picture
-            small = F.interpolate(image.float(), size=(self.thumbnail, self.thumbnail), mode="area").clamp(0, 1)
-            x = self.features(torch.cat([small, _brighten(small)], 1))
-            x = torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)
-            return torch.cat([self.classify(x), self.curve(x)], 1)
+            statistics = self._statistics(image.float())
+            return torch.cat([self.classify(statistics), self.curve(statistics)], 1)
+
+    def _statistics(self, image: Tensor) -> Tensor:
+        """Return the order statistics, ``(B, 6 ranks)``, without the extremes, which hang on single pixels."""
+        small = F.interpolate(image, size=(self.thumbnail, self.thumbnail), mode="area").clamp(0, 1)
+        low, high = small.amin(1, keepdim=True), small.amax(1, keepdim=True)
+        ordered = torch.cat([small, low, high, high - low], 1).flatten(2).sort(2).values
+        places = torch.linspace(0.02, 0.98, self.ranks, device=image.device) * (ordered.shape[2] - 1)
+        return ordered[:, :, places.round().long()].flatten(1)
 
     def forward(self, image: Tensor, description: Tensor) -> Tensor:
         """Correct the tone of a picture or of a part of it.
@@ -82,6 +85,12 @@ class ToneCurve(nn.Module):
         sure = 1 - logits.softmax(1)[:, :1].detach()
         gain, offset, share = (sure * curve)[:, :, None, None].chunk(3, 1)
         return image * (1 + gain) + offset + share * _brighten(image.clamp(0, 1))
+
+
+def _perceptron(inputs: int, width: int, outputs: int) -> nn.Sequential:
+    """Return a network of two hidden layers."""
+    hidden = (nn.Linear(inputs, width), nn.ReLU(inplace=True), nn.Linear(width, width), nn.ReLU(inplace=True))
+    return nn.Sequential(*hidden, nn.Linear(width, outputs))
 
 
 def _brighten(image: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ __all__ = ["RECIPES", "load_average", "start_run"]
 
 _log = logging.getLogger(__name__)
 
-RECIPES: Registry[Callable[[Sequence[Path]], RestorationTask]] = Registry("recipe")
+RECIPES: Registry[Callable[..., RestorationTask]] = Registry("recipe")
 RECIPES.register("seven-task", seven_task)
 
 
@@ -67,7 +67,8 @@ def start_run(
     if config.start_from is not None:
         _take_over(model, load_average(Path(config.start_from)))
     _write_record(out, {"recipe": recipe, "family": spec.name, "variant": variant, "clean": [p.name for p in clean]}, config)
-    return train(model, RECIPES.get(recipe)(clean), config, out, device=device, watch=watch)
+    task = RECIPES.get(recipe)(clean, warm=config.start_from is not None)
+    return train(model, task, config, out, device=device, watch=watch)
 
 
 def load_average(run: Path) -> dict[str, torch.Tensor]:

@@ -39,14 +39,16 @@ MIXTURE = Mixture(
 )
 
 
-def seven_task(folders: Sequence[Path], *, seed: int = 1) -> RestorationTask:
+def seven_task(folders: Sequence[Path], *, warm: bool = False, seed: int = 1) -> RestorationTask:
     """Build the task.
 
     Args:
         folders: Folders of clean pictures.
+        warm: Whether the network starts from weights that restore already; the floor of the loss then starts lower.
         seed: Seed of the synthesis.
 
     Returns:
         The task.
     """
-    return RestorationTask(synthesis=Synthesis(clean=CleanPictures(folders), mixture=MIXTURE, seed=seed))
+    synthesis = Synthesis(clean=CleanPictures(folders), mixture=MIXTURE, seed=seed)
+    return RestorationTask(synthesis=synthesis, first_floor=5e-4 if warm else 2e-3)

@@ -15,7 +15,7 @@ from restorekit.training.losses.restoration import relative_error
 
 __all__ = ["RestorationTask"]
 
-_FALSE_ALARM = 3.0
+_FALSE_ALARM = 2.0
 """How much worse it is to re-tone a picture whose tone is right than to leave a damaged one alone."""
 
 
