@@ -1,7 +1,7 @@
 # `make` lists what there is. Everything happens in .venv, which is made on first use; what you put there stays.
 
 PYTHON ?= python3
-EXTRAS := dev
+EXTRAS := all,dev
 ARGS ?=
 
 ifeq ($(OS),Windows_NT)

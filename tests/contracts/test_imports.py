@@ -18,15 +18,17 @@ OPTIONAL = (
     "diffusers",
     "huggingface_hub",
     "kornia",
+    "pillow_heif",
     "pydantic",
     "pyiqa",
+    "rawpy",
     "ray",
     "skimage",
     "spandrel",
     "transformers",
     "webdataset",
 )
-DISTRIBUTIONS = {"cv2": "opencv-python-headless", "PIL": "pillow", "yaml": "pyyaml"}
+DISTRIBUTIONS = {"cv2": "opencv-python-headless", "PIL": "pillow", "pillow_heif": "pillow-heif", "yaml": "pyyaml"}
 
 QUIET = """
 import sys
@@ -96,7 +98,7 @@ for command in ("restore", "doctor", "demo", "models"):
 print(*sys.modules)
 """
     loaded = run(code).split()
-    assert not {"torch", "numpy", "PIL", "cv2", "safetensors", "pydantic"} & set(loaded)
+    assert not {"torch", "numpy", "PIL", "cv2", "safetensors"} & set(loaded)
 
 
 def test_every_module_imports_without_a_warning_the_network_or_a_device() -> None:
@@ -116,6 +118,8 @@ def _imported(tree: ast.AST) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            names |= {str(word.value) for word in node.args if isinstance(word, ast.Constant)}
     return {name.partition(".")[0] for name in names}
 
 
@@ -133,6 +137,18 @@ def test_dependencies_are_what_the_code_imports(repository: Path) -> None:
     missing = used - required - optional
     assert not missing, f"add {sorted(missing)} to the dependencies in pyproject.toml"
     assert optional - {"restorekit"} <= used, f"extras bring {sorted(optional - used)}, which nothing imports"
+
+
+def test_extras_that_messages_name_exist(repository: Path) -> None:
+    project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = {
+        ast.literal_eval(node.args[1])
+        for path in sorted((repository / "restorekit").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("MissingExtraError")
+    }
+    assert named
+    assert named <= set(project["optional-dependencies"])
 
 
 def _name(requirement: str) -> str:
