@@ -38,6 +38,7 @@ _FILLER = bytes((37 * n * n + 11 * n + 91) % 251 for n in range(64))
 _ARITHMETIC = frozenset({0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 _ONE_PASS = frozenset({0xC0, 0xC1})  # each part of the picture is coded once: what is there can be told to be all
 _MAX_SCANS = 100
+_FILLED = 8  # zeros at the end of a file without end marker: room that was made for it and never filled
 _MUCH = 1024  # bytes after the end; fewer are filling
 _ALONE = frozenset([0x01, *range(0xD0, 0xD9)])
 _LUMA = (16, 11, 10, 16, 24, 40, 51, 61)  # first row of the standard's example table, from which quality is estimated
@@ -154,6 +155,8 @@ def _quality(tables: dict[int, list[int]]) -> int | None:
     table = tables.get(0)
     if table is None:
         return None
+    if set(table) == {1}:
+        return 100
     scale = 100 * sum(table[i] for i in (0, 1, 5, 6, 14, 15, 27, 28)) / sum(_LUMA)
     quality = (200 - scale) / 2 if scale <= 100 else 5000 / scale
     return round(min(max(quality, 1), 100))
@@ -230,7 +233,8 @@ def _check(found: Segments, limits: Limits) -> None:
     if len(found.scans) > _MAX_SCANS:
         raise Refusal(f"the JPEG has {len(found.scans)} scans, which no camera writes; it was made to take long")
     check_size(found.width, found.height, limits)
-    if not found.complete and found.frame not in _ONE_PASS:
+    filled = bytes(found.bare[found.scans[-1]][-_FILLED:]) == bytes(_FILLED)
+    if not found.complete and (found.frame not in _ONE_PASS or filled):
         raise Refusal("the JPEG has no end marker; the file is cut off, get it again")
 
 

@@ -343,8 +343,8 @@ def _palette(indices: NDArray[Any], directory: Ifd, bits: int) -> NDArray[np.uin
     if len(table) < 3 * 2**bits:
         raise Refusal("the TIFF has no palette, which its pixels point into; the file is damaged")
     colours = np.array(table[: 3 * 2**bits], np.uint32).reshape(3, -1).T
-    # most writers scale to 16 bits by 257, some by 256, and some leave 8 bits
-    scale = 1 if colours.max(initial=0) < 256 else 257
+    # some writers scale to 16 bits by 257, some by 256, which comes to the same here, and some leave 8 bits
+    scale = 1 if colours.max(initial=0) < 256 else 256
     scaled: NDArray[np.uint8] = (colours // scale).astype(np.uint8)[indices]
     return scaled
 
