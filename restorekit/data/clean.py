@@ -58,7 +58,9 @@ class CleanPictures:
         picture = self.pictures[index]
         scale = 1.0 if coin < 0.5 else smallest_scale + (1 - smallest_scale) * scale
         window = min(round(side / scale), *picture.shape[:2])
-        y, x = (int(share * (length - window + 1)) for share, length in zip((top, left), picture.shape[:2], strict=True))
+        y, x = (
+            int(share * (length - window + 1)) for share, length in zip((top, left), picture.shape[:2], strict=True)
+        )
         cut = picture[y : y + window, x : x + window]
         if window != side:
             cut = np.asarray(cv2.resize(cut, (side, side), interpolation=cv2.INTER_AREA), np.uint8)

@@ -63,7 +63,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Synthesis:
-    """An endless, seeded source of batches; batch ``n`` depends on the seed and ``n`` alone, so a run can go on anywhere.
+    """An endless, seeded source of batches; batch ``n`` depends on the seed and ``n`` alone, so a run can go on.
 
     Attributes:
         clean: Where crops come from.

@@ -23,7 +23,7 @@ def sparse_points(random: np.random.Generator, height: int, width: int, share: f
 
 
 def streak_kernel(length_px: float, angle_deg: float, width_px: float) -> Layer:
-    """Return the picture of one streak: brightness 1 along a line, angle from the vertical, soft across and at its ends."""
+    """Return the picture of one streak: 1 along a line, at an angle from the vertical, soft across and at its ends."""
     half = math.ceil(length_px / 2 + 2 * width_px)
     y, x = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float32)
     angle = math.radians(angle_deg)

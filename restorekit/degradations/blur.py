@@ -130,11 +130,12 @@ class MotionBlur(Degradation):
         canvas = np.zeros((size, size), np.float32)
         points = np.clip(((path + half + 0.5) * _FINE).astype(int), 0, size - 1)
         np.add.at(canvas, (points[1], points[0]), 1)
-        return _coarse(cv2.blur(canvas, (_FINE, _FINE), borderType=cv2.BORDER_CONSTANT))
+        soft = cv2.blur(canvas, (_FINE, _FINE), borderType=cv2.BORDER_CONSTANT)
+        return _coarse(np.asarray(soft, np.float32))
 
 
 def _coarse(fine: Kernel) -> Kernel:
     """Sum a kernel drawn on the fine grid into pixels, and normalise it."""
     side = fine.shape[0] // _FINE
     kernel = fine.reshape(side, _FINE, side, _FINE).sum((1, 3))
-    return (kernel / kernel.sum()).astype(np.float32)
+    return np.asarray(kernel / kernel.sum(), np.float32)

@@ -37,7 +37,9 @@ class Jpeg(Degradation):
         bytes_in = (image.detach().cpu() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
         return torch.from_numpy(np.stack([self._round_trip(p) for p in bytes_in])).permute(0, 3, 1, 2).to(image) / 255
 
-    def _round_trip(self, picture: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    def _round_trip(
+        self, picture: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+    ) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
         # the order of the channels matters to the codec: OpenCV takes blue first
         _, code = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, self.quality])
         flag = cv2.IMREAD_GRAYSCALE if picture.shape[2] == 1 else cv2.IMREAD_COLOR

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
 from restorekit.degradations._base import (
@@ -92,10 +93,10 @@ class SensorNoise(Degradation):
         source = generator(self.seed)
         own = torch.randn(image.shape, generator=source).to(image)
         grey = torch.randn((image.shape[0], 1, *image.shape[2:]), generator=source).to(image)
-        noise = (1 - self.common) ** 0.5 * own + self.common**0.5 * grey
+        noise = math.sqrt(1 - self.common) * own + math.sqrt(self.common) * grey
         if self.blur_px > 0:
             noise = _correlate(noise, self.blur_px)
-        sigma = ((self.gain_255 / 255) ** 2 * image + (self.read_255 / 255) ** 2).sqrt()
+        sigma = torch.sqrt((self.gain_255 / 255) ** 2 * image + (self.read_255 / 255) ** 2)
         return (image + sigma * noise).clamp(0, 1)
 
 

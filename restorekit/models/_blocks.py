@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
-import torch.nn.functional as F  # noqa: N812 (the name that the field uses)
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 __all__ = ["TONES", "ConvUNet", "ToneCurve"]
@@ -20,8 +21,8 @@ class ToneCurve(nn.Module):
     """Tell from a picture's histogram whether its tone is damaged, and correct it with one curve per colour.
 
     What haze and darkness do to a whole picture shows in the order statistics of its colours, and of the smallest and
-    the largest colour of each pixel (haze leaves no dark pixels: He et al., "dark channel prior", CVPR 2009); they are the
-    same for every size and cut.
+    the largest colour of each pixel (haze leaves no dark pixels: He et al., "dark channel prior", CVPR 2009); they are
+    the same for every size and cut.
 
     A restorer that re-tones must know when *not* to: the curve is multiplied with the probability that the picture is
     hazy or dark, and the gradient does not flow through that probability, so that the classifier is trained by its own
@@ -154,12 +155,10 @@ class ConvUNet(nn.Module):
         self.tone = ToneCurve()
         self.stem = nn.Sequential(nn.PixelUnshuffle(shuffle), nn.Conv2d(6 * shuffle**2, width, 3, padding=1))
         self.encoders = nn.ModuleList(level(i, n) for i, n in enumerate(encoder_blocks))
-        self.downs = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False))
+        self.downs = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
         self.told = nn.Linear(self.tone.size, widths[-1])
         self.middle = level(len(encoder_blocks), middle_blocks)
-        self.ups = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(b, 4 * a, 1), nn.PixelShuffle(2)) for a, b in zip(widths, widths[1:], strict=False)
-        )
+        self.ups = nn.ModuleList(nn.Sequential(nn.Conv2d(b, 4 * a, 1), nn.PixelShuffle(2)) for a, b in pairwise(widths))
         self.decoders = nn.ModuleList(level(i, n) for i, n in enumerate(decoder_blocks))
         head = nn.Conv2d(width, 6 * shuffle**2, 3, padding=1)
         with torch.no_grad():  # start at the identity

@@ -64,7 +64,7 @@ class ModelSpec:
         licence: Licence of the authors' code, as an SPDX identifier where there is one.
         aliases: Further names of the family.
         config_map: Authors' argument -> ours. ``None`` as value: known and without effect here.
-        convert: Authors' state dict (already unwrapped) -> ours, pure; raises ``KeyError`` listing unknown or missing keys.
+        convert: Authors' state dict (already unwrapped) -> ours, pure; a key that it does not know keeps its name.
         revert: Ours -> authors', the inverse of ``convert``.
     """
 
@@ -112,5 +112,7 @@ def register_model(spec: ModelSpec) -> ModelSpec:
         ValueError: The name or an alias is taken, or the default variant is not among the variants.
     """
     if spec.default_variant not in spec.variants:
-        raise ValueError(f"model {spec.name!r}: default variant {spec.default_variant!r} is not among {sorted(spec.variants)}")
+        raise ValueError(
+            f"model {spec.name!r}: default variant {spec.default_variant!r} is not among {sorted(spec.variants)}"
+        )
     return MODELS.register(spec.name, spec, aliases=spec.aliases)

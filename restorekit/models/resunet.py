@@ -56,7 +56,7 @@ register_model(
         },
         default_variant="resunet",
         size=SizeRule(minimum=8, multiple_of=8),
-        paper="U-Net (Ronneberger et al., MICCAI 2015, arXiv 1505.04597) with residual blocks of EDSR (Lim et al., CVPRW 2017)",
+        paper="U-Net (Ronneberger et al., MICCAI 2015) with residual blocks of EDSR (Lim et al., CVPRW 2017)",
         licence="Apache-2.0",
     )
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -112,8 +111,11 @@ class _State:
         """Write a checkpoint; an interrupted write leaves the old one whole."""
         parts = {name: getattr(self, name).state_dict() for name in ("model", "average", "optimiser")}
         temporary = path.with_suffix(".tmp")
-        torch.save({**parts, "step": self.step, "skipped": self.skipped, "seconds": self.seconds, "config": asdict(config)}, temporary)
-        os.replace(temporary, path)
+        torch.save(
+            {**parts, "step": self.step, "skipped": self.skipped, "seconds": self.seconds, "config": asdict(config)},
+            temporary,
+        )
+        temporary.replace(path)
 
     def load(self, path: Path) -> _State:
         """Return the state of a checkpoint."""
@@ -158,7 +160,7 @@ def train(
     if config.precision not in ("bf16", "fp32"):
         raise UsageError(f"precision {config.precision!r} is unknown to training; use bf16 or fp32")
     folder.mkdir(parents=True, exist_ok=True)
-    model = model.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]  # torch's stub lacks it
+    model = model.to(device).to(memory_format=torch.channels_last).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
     state = _State(model=model, average=deepcopy(model).eval().requires_grad_(False), optimiser=optimiser)
     checkpoint = folder / "last.pt"
@@ -185,13 +187,17 @@ def _run(
         values = _step(state, task, config, step, device)
         unlucky = 0 if values else unlucky + 1
         if unlucky == 50:
-            raise ModelError(f"the loss was not finite for 50 steps up to step {step}; lower the learning rate and go on from {folder}")
+            raise ModelError(
+                f"the loss was not finite for 50 steps up to {step}; lower the learning rate and go on from {folder}"
+            )
         for key, value in values.items():
             sums.setdefault(key, []).append(value)
         now = time.monotonic()
         state = replace(state, step=step + 1, skipped=state.skipped + (not values), seconds=now - begun)
         if state.step % 100 == 0:
-            _write(folder, {"step": state.step, "seconds": round(state.seconds), "rate": config.rate(step), **_means(sums)})
+            _write(
+                folder, {"step": state.step, "seconds": round(state.seconds), "rate": config.rate(step), **_means(sums)}
+            )
             sums = {}
         if now - saved > config.save_seconds:
             state.save(folder / "last.pt", config)
@@ -232,7 +238,9 @@ def _to(batch: Any, device: str) -> Any:
     """Move the tensors of a batch (a dataclass) to a device."""
     if device == "cpu":
         return batch
-    return replace(batch, **{k: v.to(device, non_blocking=True) for k, v in vars(batch).items() if isinstance(v, Tensor)})
+    return replace(
+        batch, **{k: v.to(device, non_blocking=True) for k, v in vars(batch).items() if isinstance(v, Tensor)}
+    )
 
 
 def _means(sums: Mapping[str, list[float]]) -> dict[str, float]:

@@ -16,13 +16,13 @@ import torch
 from torch import nn
 
 from restorekit.errors import ModelError, UsageError
-from restorekit.models import MODELS
+from restorekit.models import MODELS, ModelSpec
 from restorekit.registry import Registry
 from restorekit.training.loop import TrainConfig, train
 from restorekit.training.recipes.seven_task import seven_task
 from restorekit.training.tasks.restoration import RestorationTask
 
-__all__ = ["RECIPES", "load_average", "start_run"]
+__all__ = ["RECIPES", "find_variant", "load_average", "start_run"]
 
 _log = logging.getLogger(__name__)
 
@@ -60,15 +60,29 @@ def start_run(
         UsageError: ``out`` holds a run of another variant.
         ModelError: ``start_from`` has no weights, or training failed.
     """
-    spec = next((s for s in map(MODELS.get, MODELS.names()) if variant in s.variants), None) or MODELS.get(variant)
-    variant = variant if variant in spec.variants else spec.default_variant
+    spec, variant = find_variant(variant)
     torch.manual_seed(config.seed)
     model = spec.build(variant)
     if config.start_from is not None:
         _take_over(model, load_average(Path(config.start_from)))
-    _write_record(out, {"recipe": recipe, "family": spec.name, "variant": variant, "clean": [p.name for p in clean]}, config)
+    _write_record(
+        out, {"recipe": recipe, "family": spec.name, "variant": variant, "clean": [p.name for p in clean]}, config
+    )
     task = RECIPES.get(recipe)(clean, warm=config.start_from is not None)
     return train(model, task, config, out, device=device, watch=watch)
+
+
+def find_variant(name: str) -> tuple[ModelSpec, str]:
+    """Return the family and the variant of a name, which may be either's.
+
+    Raises:
+        UnknownNameError: No network has that name.
+    """
+    for spec in map(MODELS.get, MODELS.names()):
+        if name in spec.variants:
+            return spec, name
+    spec = MODELS.get(name)
+    return spec, spec.default_variant
 
 
 def load_average(run: Path) -> dict[str, torch.Tensor]:

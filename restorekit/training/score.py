@@ -9,42 +9,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
+from restorekit.hub import InferenceRule, SetScore
 from restorekit.inference import Restorer
 from restorekit.io import read_image
 from restorekit.metrics import psnr
+from restorekit.training.run import find_variant
 
-__all__ = ["PAIRED", "PROTOCOL", "SYNTHETIC", "Row", "list_sets", "score"]
+__all__ = ["PAIRED", "PROTOCOL", "SYNTHETIC", "list_sets", "score", "watcher"]
 
 PROTOCOL = "rgb8"
 Picture = NDArray[np.uint8]
+RULE = InferenceRule(precision="bf16", channels_last=True, overlap=64, bytes_per_pixel=2048.0, base_bytes=2**26)
+"""How networks of our own training are run before anything is measured."""
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """The score of one set.
-
-    Attributes:
-        set: Name of the set, with what was done to it.
-        pictures: Number of pictures.
-        psnr_input: Mean PSNR of the degraded pictures, in dB (infinite for clean ones).
-        psnr_output: Mean PSNR of the restored pictures, in dB.
-        worst_gain: Smallest gain of a picture of the set, in dB; ``None`` where the input is the clean picture.
-    """
-
-    set: str
-    pictures: int
-    psnr_input: float
-    psnr_output: float
-    worst_gain: float | None
 
 
 def _noise(sigma: int) -> Callable[[Picture, int], Picture]:
@@ -110,7 +95,7 @@ def list_sets(data: Path) -> list[str]:
     return synthetic + [name for name in PAIRED if (data / name / "input").is_dir()]
 
 
-def score(restorer: Restorer, data: Path, *, sets: list[str] | None = None, most: int | None = None) -> list[Row]:
+def score(restorer: Restorer, data: Path, *, sets: list[str] | None = None, most: int | None = None) -> list[SetScore]:
     """Score a restorer.
 
     Args:
@@ -132,16 +117,36 @@ def score(restorer: Restorer, data: Path, *, sets: list[str] | None = None, most
             before.append(_psnr(degraded, clean))
             after.append(_psnr(restored, clean))
         gains = [b - a for a, b in zip(before, after, strict=True) if np.isfinite(a)]
-        row = Row(
+        row = SetScore(
             set=name,
             pictures=len(after),
-            psnr_input=float(np.mean(before)),
+            psnr_input=float(np.mean(before)) if gains else None,
             psnr_output=float(np.mean(after)),
             worst_gain=min(gains) if gains else None,
         )
-        _log.info("%s: %.2f -> %.2f dB (%d)", name, row.psnr_input, row.psnr_output, row.pictures)
+        _log.info("%s: %s -> %.2f dB (%d)", name, row.psnr_input, row.psnr_output, row.pictures)
         rows.append(row)
     return rows
+
+
+def watcher(data: Path, variant: str, *, most: int = 4) -> Callable[[nn.Module], dict[str, float]]:
+    """Return a function that scores a network in training on the first pictures of each set.
+
+    Args:
+        data: Folder of test sets.
+        variant: Variant of the network, for its size rule.
+        most: Pictures of each set.
+
+    Returns:
+        Network -> PSNR of the restored pictures, in dB, by set.
+    """
+    size = find_variant(variant)[0].size
+
+    def watch(network: nn.Module) -> dict[str, float]:
+        rows = score(Restorer(network, size=size, rule=RULE), data, most=most)
+        return {row.set: round(row.psnr_output, 2) for row in rows}
+
+    return watch
 
 
 def _pairs(data: Path, name: str) -> Iterator[tuple[Picture, Picture]]:

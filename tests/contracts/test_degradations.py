@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from restorekit.degradations import DEGRADATIONS, from_record
+from restorekit.degradations import DEGRADATIONS, Degradation, from_record
 from restorekit.errors import UnknownNameError, UsageError
 
 SIZES = [(1, 1), (1, 9), (7, 1), (8, 8), (31, 37), (64, 96)]
@@ -20,7 +20,7 @@ def picture(batch: int, channels: int, height: int, width: int) -> torch.Tensor:
     return torch.rand((batch, channels, height, width), generator=torch.Generator().manual_seed(height * 100 + width))
 
 
-def draw(name: str, seed: int, level: float | None = None):
+def draw(name: str, seed: int, level: float | None = None) -> Degradation:
     return DEGRADATIONS.get(name).sample(torch.Generator().manual_seed(seed), level)
 
 

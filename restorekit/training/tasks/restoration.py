@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restorekit.data.synthesis import Batch, Synthesis
@@ -41,7 +42,8 @@ class RestorationTask:
 
     def floor(self, progress: float) -> float:
         """Return the floor of the loss at a share of the run."""
-        return self.first_floor * (self.last_floor / self.first_floor) ** min(1.0, progress / self.settled)
+        fallen = min(1.0, progress / self.settled)
+        return math.exp((1 - fallen) * math.log(self.first_floor) + fallen * math.log(self.last_floor))
 
     def batch(self, number: int, *, count: int, side: int) -> Batch:
         """Make batch ``number``; see ``Synthesis.batch``."""
