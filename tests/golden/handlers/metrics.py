@@ -20,12 +20,12 @@ def psnr_ssim(run: Run) -> Results:
     if data_range != 1:
         restored, reference = (to_steps(x, data_range=data_range) for x in (restored, reference))
     results: dict[str, Any] = {}
-    if call["test_y_channel"]:
+    if call.get("test_y_channel", False):
         restored, reference = (
             _luma(x, run, data_range, torch.float32 if as_torch else torch.float64) for x in (restored, reference)
         )
         results = {"luma_restored": restored[0, 0], "luma_reference": reference[0, 0]}
-    border = call["crop_border"]
+    border = call.get("crop_border", 0)
     window = {name: call[name] for name in ("window", "window_size", "window_sigma", "covariance") if name in call}
     return {
         **results,
