@@ -4,32 +4,52 @@ Paper: Wu, Yang, Wang, Jin, "Gradient as Conditions: Rethinking HOG for All-in-o
 2504.09377). Authors' code: Fire-friend/HOGformer, MIT licence; none is stated for their weights. Written from the paper
 and a description of the released networks; gives their numbers.
 
-Deviations, none of which changes the result of a released configuration: one order per patch and not one per channel;
-no global order where there is one head (it cancels); the histogram by one scatter; the feed-forward at the low
-resolution (a depth-wise convolution of dilation 2 behind a pixel shuffle stays within its phase); features in
-channels-last, where a norm, a gather and a 1x1 convolution read memory in order. The authors' sort is not stable, ours is.
+Deviations, none of which changes the result of a released configuration but for rounding:
+
+- One order per patch and not one per channel; the histogram by one scatter; no global order where there is one head
+  (it cancels). The authors' sort is not stable, ours is.
+- Pixels move as rows of channels (channels-last), a head's share of the channels at a time, straight into the matrices
+  that the attention multiplies.
+- The feed-forward stays at the low resolution, its four phases side by side, but for one 5x5 convolution; its last
+  steps (scale, ``decompose``, projection) are one matrix product and a small correction.
+- Without gradients the long chains run in bands of rows (``ops.bands``): what is wide stays in the cache.
+- Under bfloat16 autocast on a processor with matrix units, a 1x1 convolution and the depth-wise one behind it are one
+  dense convolution, which such a unit does faster than it moves the result of the first.
 
 ``HOGformerTiny`` is this project's own small relative: the same transformer blocks on a convolutional trunk.
 
-Shapes: B pictures, C channels, L = H W pixels, P patches of 8x8, f heads.
+Shapes: B pictures, C channels, L = H W pixels, P patches, f heads, n = L / f (L padded).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache, partial
 from typing import Literal
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restorekit.errors import UsageError
 from restorekit.models._blocks import ConvUNet
 from restorekit.models._spec import ModelSpec, SizeRule, StateDict, register_model
-from restorekit.ops.hog import magnitude_and_turn
+from restorekit.ops.bands import band_rows, bands, over_bands
+from restorekit.ops.hog import describe_patches, pixel_keys
+from restorekit.ops.rows import (
+    fill_patches,
+    group,
+    invert,
+    patch_sources,
+    permute,
+    spread,
+    to_picture,
+    to_rows,
+    ungroup,
+)
 
-__all__ = ["HOGformer", "order_patches", "order_pixels"]
+__all__ = ["HOGformer", "HOGformerTiny", "order_patches", "order_pixels"]
 
 _PATCH = 8
 _BINS = 9
@@ -41,97 +61,280 @@ OrderPixels = Callable[[Tensor], Tensor]
 # --- the two orders ---------------------------------------------------------------------------------------------------
 
 
-def order_patches(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Order the pixels of every 8x8 patch by their gradients, and describe the patch by their histogram.
+def order_patches(x: Tensor, *, patch: int = _PATCH, bins: int = _BINS) -> tuple[Tensor, Tensor]:
+    """Order the pixels of every patch by their gradients.
 
     Args:
-        x: ``(B, c, H, W)`` float32.
+        x: ``(B, c, H, W)``, float32 or float64.
+        patch: Side of a patch.
+        bins: Bins of the histogram.
 
     Returns:
-        The ascending order ``(B, P, 64)`` of the positions of each patch, patches and positions row by row, and the
-        normalised histogram ``(B, P, 9)``. Where H or W is no multiple of 8, zeros fill the last patches, and as their
-        key is the smallest they come first.
+        The ascending order ``(B, P, patch^2)`` of the positions of each patch, patches and positions row by row, and
+        the normalised histogram ``(B, P, bins)``. Positions outside the picture come first.
     """
-    strength, turn = magnitude_and_turn(x, eps=1e-6)
-    bins = torch.floor(turn * _BINS) % _BINS
-    key = (strength * (bins + 1)).sum(1, keepdim=True)
-    by_bin = strength.new_zeros((x.shape[0], _BINS, *x.shape[2:])).scatter_add(1, bins.long(), strength)
-    whole = _fill_patches(torch.cat([key, by_bin], 1))
-    order = _to_patches(whole[:, 0].detach()).sort(dim=-1, stable=True).indices
-    histogram = F.avg_pool2d(whole[:, 1:], _PATCH).flatten(2).transpose(1, 2) / x.shape[1]
-    return order, histogram / (histogram.sum(-1, keepdim=True) + 1e-8)
+    keys, histogram = describe_patches(x, patch=patch, bins=bins)
+    return keys.sort(dim=-1, stable=True).indices, histogram
 
 
 def order_pixels(v: Tensor) -> Tensor:
-    """Order all pixels by strength and direction of their gradients.
+    """Return the ascending order ``(B, L)`` of the pixels of ``(B, C, H, W)``, float32 or 64, by their gradients."""
+    return pixel_keys(v).sort(dim=-1, stable=True).indices
+
+
+def _reorder_half(x: Tensor, sources: Tensor, patch: int) -> Tensor:
+    """Return the first half of the channels of ``(B, C, H, W)``, moved; sources ``(B L,)`` of the padded picture."""
+    height, width = x.shape[2:]
+    half = fill_patches(x[:, : x.shape[1] // 2], patch)
+    rows = permute(to_rows(half).flatten(0, 1), sources).view(x.shape[0], -1, half.shape[1])
+    return to_picture(rows, *half.shape[2:])[:, :, :height, :width]
+
+
+def _precise(x: Tensor) -> Tensor:
+    """Return at least float32."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+# --- attention --------------------------------------------------------------------------------------------------------
+
+
+class Attention(nn.Module):
+    """Dynamic HOG-aware self-attention: sorted by gradients, attended to in two groupings, and sorted back.
 
     Args:
-        v: ``(B, C, H, W)`` float32.
+        channels: C.
+        heads: f; divides C.
+        bias: Whether the convolutions have a bias.
+        patch: Side of a patch.
+        bins: Bins of the histogram.
 
-    Returns:
-        ``(B, L)``: ascending order of the pixels, row by row.
+    Attributes:
+        order_patches: Decides the order within patches and their histogram; replaceable.
+        order_pixels: Decides the global order; replaceable.
     """
-    strength, turn = magnitude_and_turn(v, eps=1e-6)
-    return (strength * turn).sum(1).flatten(1).sort(dim=-1, stable=True).indices
+
+    def __init__(self, channels: int, heads: int, *, bias: bool, patch: int = _PATCH, bins: int = _BINS) -> None:
+        super().__init__()
+        self.heads, self.patch, self.bins = heads, patch, bins
+        self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
+        self.qkv = nn.Conv2d(channels, 5 * channels, 1, bias=bias)
+        self.qkv_dwconv = nn.Conv2d(5 * channels, 5 * channels, 3, padding=1, groups=5 * channels, bias=bias)
+        self.project_out = nn.Conv2d(channels, channels, 1, bias=bias)
+        self.bin_proj = nn.Conv2d(bins, channels // 2, 1, bias=bias)
+        self.order_patches: OrderPatches = partial(order_patches, patch=patch, bins=bins)
+        self.order_pixels: OrderPixels = order_pixels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend within ``(B, C, H, W)``, which is normalised already."""
+        channels, height, width = x.shape[1:]
+        half = channels // 2
+        with torch.autocast(x.device.type, enabled=False):  # orders hang on the last bits of their keys
+            order, histogram = self.order_patches(_precise(x[:, :half]))
+        padded = (height + -height % self.patch, width + -width % self.patch)
+        sources = patch_sources(order, *padded, self.patch)
+        grid = (padded[0] // self.patch, padded[1] // self.patch)
+        told = self.bin_proj(histogram.to(x.dtype).transpose(1, 2).reshape(x.shape[0], -1, *grid))
+        told = F.interpolate(told, size=(height, width), mode="bilinear", align_corners=False)
+        x = torch.cat([_reorder_half(x, sources, self.patch) + told, x[:, half:]], 1)
+        x = self._attend_alike(x) if self.heads == 1 else self._attend_sorted(x)
+        return torch.cat([_reorder_half(x, invert(sources), self.patch), x[:, half:]], 1)
+
+    def _project(self, x: Tensor) -> Tensor:
+        """Return q1, k1, q2, k2, v as ``(B, 5 C, H, W)``."""
+        if _densely(x, self.qkv):
+            return F.conv2d(x, self.qkv_dwconv.weight * self.qkv.weight, padding=1)
+        return self.qkv_dwconv(self.qkv(x))
+
+    def _attend_alike(self, x: Tensor) -> Tensor:
+        """Attend with one head: it sees all pixels alike, so that the order and the grouping cancel."""
+        rows = band_rows(x, channels=10 * x.shape[1])
+        sums, values = [], []
+        for band, own in bands(x, rows=rows, halo=1):
+            q1, k1, q2, k2, v = to_rows(self._project(band)[:, :, own])[:, None].chunk(5, 3)
+            sums.append((_products(q1, k1), _products(q2, k2)))
+            values.append(v)
+        first, second = (_weigh([both[i] for both in sums], self.temperature) for i in (0, 1))
+        width = x.shape[3]
+        done = [
+            self.project_out(to_picture(_mix(v, first)[:, 0] * _mix(v, second)[:, 0], v.shape[2] // width, width))
+            for v in values
+        ]
+        return done[0] if len(done) == 1 else torch.cat(done, 2)
+
+    def _attend_sorted(self, x: Tensor) -> Tensor:
+        """Attend with f heads, between groups of pixels that are neighbours in the order, and of every f-th pixel."""
+        height, width = x.shape[2:]
+        channels, heads = x.shape[1], self.heads
+        qkv = over_bands(self._project, x, rows=band_rows(x, channels=10 * channels), halo=1)
+        with torch.autocast(x.device.type, enabled=False):
+            order = self.order_pixels(_precise(qkv[:, 4 * channels :]))
+        rows = to_rows(qkv)
+        batch, length = order.shape
+        if length % heads:  # zeros behind the last pixel; they stay there
+            more = torch.arange(length, length + -length % heads, device=order.device).expand(batch, -1)
+            order, rows = torch.cat([order, more], 1), F.pad(rows, (0, 0, 0, more.shape[1]))
+        q1, k1, q2, k2, v = group(rows, order, heads)
+        first = _mix(spread(v, heads), _weigh([_products(q1, k1)], self.temperature))
+        second = _mix(v, _weigh([_products(q2, k2)], self.temperature))
+        product = spread(first, heads, back=True) * second
+        done = ungroup(product, order, heads)[:, :length]
+        return self.project_out(to_picture(done, height, width))
 
 
-def _fill_patches(x: Tensor) -> Tensor:
-    """Append zeros at the bottom and right until ``(B, C, H, W)`` consists of whole patches."""
-    bottom, right = -x.shape[2] % _PATCH, -x.shape[3] % _PATCH
-    return F.pad(x, (0, right, 0, bottom)) if bottom or right else x
+def _products(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Multiply columns of ``(B, f, n, C)`` with each other, ``(B, f, C, C)``, and with themselves, ``(B, f, C)``."""
+    squares = (_precise(t).square().sum(2) for t in (q, k))
+    return (_precise(q.transpose(2, 3) @ k), *squares)  # type: ignore[return-value]  # two squares
 
 
-def _to_patches(x: Tensor) -> Tensor:
-    """Cut ``(B, H, W)`` into ``(B, P, 64)``."""
-    batch, height, width = x.shape
-    x = x.reshape(batch, height // _PATCH, _PATCH, width // _PATCH, _PATCH)
-    return x.transpose(2, 3).reshape(batch, -1, _PATCH * _PATCH)
+def _weigh(products: list[tuple[Tensor, Tensor, Tensor]], temperature: Tensor) -> Tensor:
+    """Return the weights ``(B, f, C, C)`` of columns from the products of all bands; a row sums to less than one."""
+    qk, qq, kk = (torch.stack(parts).sum(0) if len(parts) > 1 else parts[0] for parts in zip(*products, strict=True))
+    lengths = [squares.sqrt().clamp_min(1e-12) for squares in (qq, kk)]
+    weights = (qk / (lengths[0][:, :, :, None] * lengths[1][:, :, None]) * temperature).exp()
+    return weights / (1 + weights.sum(-1, keepdim=True))
 
 
-def _patch_sources(order: Tensor, height: int, width: int) -> Tensor:
-    """Turn orders within patches ``(B, P, 64)`` into the pixel that each pixel of ``(H, W)`` receives, ``(B, L)``."""
-    places = _to_patches(torch.arange(height * width, device=order.device).reshape(1, height, width))
-    places = places.expand(order.shape[0], -1, -1)
-    rows, columns = height // _PATCH, width // _PATCH
-    received = places.gather(2, order).reshape(-1, rows, columns, _PATCH, _PATCH)
-    return received.transpose(2, 3).reshape(order.shape[0], -1)
+def _mix(v: Tensor, weights: Tensor) -> Tensor:
+    """Mix the columns of ``(B, f, n, C)`` by weights ``(B, f, C, C)``."""
+    return v @ weights.transpose(2, 3).to(v.dtype)
 
 
-def _invert(order: Tensor) -> Tensor:
-    """Invert permutations ``(B, L)``."""
-    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
-    return torch.empty_like(order).scatter_(1, order, places)
+@cache
+def _has_matrix_unit() -> bool:
+    """Tell whether the processor multiplies bfloat16 matrices; some versions of torch do not know."""
+    find = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return bool(find is not None and find())
 
 
-def _take(rows: Tensor, order: Tensor) -> Tensor:
-    """Take rows of ``(B, L, C)`` in an order ``(B, L)``; a row is one stretch of memory."""
-    batch, length, channels = rows.shape
-    offsets = torch.arange(batch, device=order.device)[:, None] * length
-    return rows.reshape(-1, channels).index_select(0, (order + offsets).flatten()).view(batch, length, channels)
+def _densely(x: Tensor, first: nn.Conv2d) -> bool:
+    """Tell whether a 1x1 convolution and what stands behind it should be one dense convolution.
+
+    With a bias they are not the same at the border, where a depth-wise convolution sees zeros.
+    """
+    return x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and first.bias is None and _has_matrix_unit()
 
 
-def _rows(x: Tensor) -> Tensor:
-    """View ``(B, C, H, W)`` as ``(B, L, C)``; free of cost in channels-last."""
-    return x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, x.shape[1])
+# --- feed-forward -----------------------------------------------------------------------------------------------------
 
 
-def _picture(rows: Tensor, height: int, width: int) -> Tensor:
-    """View ``(B, L, C)`` as ``(B, C, H, W)`` in channels-last."""
-    return rows.view(rows.shape[0], height, width, -1).permute(0, 3, 1, 2)
+class FeedForward(nn.Module):
+    """Dynamic interaction feed-forward.
+
+    Behind a pixel shuffle, at twice the resolution and on e = hidden / 4 channels each, a branch with a 5x5 convolution
+    is gated by one with a 3x3 convolution of dilation 2. Here everything but the former stays at the low resolution,
+    as 4 phases of e channels: a convolution of dilation 2 does not leave its phase.
+
+    Args:
+        channels: C.
+        expansion: Hidden channels over C.
+        bias: Whether the convolutions have a bias (``decompose`` always has).
+
+    Raises:
+        UsageError: The hidden channels are not a multiple of 4.
+    """
+
+    def __init__(self, channels: int, *, expansion: float, bias: bool) -> None:
+        super().__init__()
+        hidden = int(channels * expansion)
+        if hidden % 4:
+            raise UsageError(
+                f"hogformer: {channels} channels and expansion {expansion} give {hidden} hidden channels; "
+                "choose embed_dim and expansion so that they are a multiple of 4"
+            )
+        inner = hidden // 4
+        self.project_in = nn.Conv2d(channels, 2 * hidden, 1, bias=bias)
+        self.dwconv_5 = nn.Conv2d(inner, inner, 5, padding=2, groups=inner, bias=bias)
+        self.dwconv_dilated = nn.Conv2d(inner, inner, 3, padding=2, dilation=2, groups=inner, bias=bias)
+        self.decompose = nn.Conv2d(inner, 1, 1)
+        self.scale = nn.Parameter(torch.full((1, inner, 1, 1), 1e-5))
+        self.project_out = nn.Conv2d(hidden, channels, 1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform ``(B, C, H, W)``, which is normalised already."""
+        return over_bands(self.transform, x, rows=self.rows(x), halo=1)
+
+    def rows(self, x: Tensor) -> int:
+        """Return how many rows of ``(B, C, H, W)`` to transform at a time."""
+        return band_rows(x, channels=2 * self.project_out.in_channels)
+
+    def transform(self, x: Tensor) -> Tensor:
+        """Transform ``(B, C, H, W)`` in one piece; a pixel sees its neighbours."""
+        branches = self._enter_densely(x) if _densely(x, self.project_in) else self._enter(x)
+        return to_picture(self._leave(*branches), *x.shape[2:])
+
+    def _enter(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return both branches after their convolutions, ``(B, L, 4 e)``."""
+        batch, _, height, width = x.shape
+        inner, rows = self.dwconv_5.in_channels, to_rows(x)
+        weights = self.project_in.weight.view(2, inner, 4, -1).transpose(1, 2).reshape(2, 4 * inner, -1)
+        biases: tuple[Tensor | None, ...] = (None, None)
+        if self.project_in.bias is not None:
+            biases = self.project_in.bias.view(2, inner, 4).transpose(1, 2).reshape(2, 4 * inner).unbind()
+        gated = F.linear(rows, weights[0], biases[0]).view(batch, height, width, 2, 2, inner)
+        gated = gated.transpose(2, 3).reshape(batch, 2 * height, 2 * width, inner).permute(0, 3, 1, 2)
+        gated = self.dwconv_5(gated).permute(0, 2, 3, 1).reshape(batch, height, 2, width, 2, inner)
+        gate = to_picture(F.linear(rows, weights[1], biases[1]), height, width)
+        bias = self.dwconv_dilated.bias
+        gate = F.conv2d(
+            gate,
+            self.dwconv_dilated.weight.repeat(4, 1, 1, 1),
+            None if bias is None else bias.repeat(4),
+            padding=1,
+            groups=4 * inner,
+        )
+        return gated.transpose(2, 3).reshape(batch, -1, 4 * inner), to_rows(gate)
+
+    def _enter_densely(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Do the same with one dense convolution.
+
+        Behind the shuffle a 5x5 convolution sees a window of 6x6 of every phase: 3x3 pixels of 2x2 phases.
+        """
+        inner = self.dwconv_5.in_channels
+        with torch.autocast("cpu", enabled=False):
+            enter = self.project_in.weight.view(2, inner, 2, 2, -1)
+            windows = [F.pad(self.dwconv_5.weight[:, 0], (x, 1 - x, y, 1 - y)) for y in (0, 1) for x in (0, 1)]
+            window = torch.stack(windows).view(4, inner, 3, 2, 3, 2)
+            gated = torch.einsum("peyaxb,eabc->pecyx", window, enter[0])
+            gate = enter[1].flatten(1, 2).transpose(0, 1)[:, :, :, None, None] * self.dwconv_dilated.weight
+            weight = torch.stack([gated, gate]).flatten(0, 2)
+        gated, gate = to_rows(F.conv2d(x, weight, padding=1)).chunk(2, 2)
+        return gated, gate
+
+    def _leave(self, gated: Tensor, gate: Tensor) -> Tensor:
+        """Gate ``(B, L, 4 e)``, exchange between channels, and project to ``(B, L, C)``.
+
+        With y the gated branch and g = gelu(decompose(y)), one number per phase, y + scale (y - g) is projected: that
+        is y times the weights scaled by 1 + scale, less g times a small matrix.
+        """
+        inner = self.scale.shape[1]
+        y = _mish(gate) * gated
+        mixed = F.gelu(
+            F.linear(y.view(*y.shape[:2], 4, inner), self.decompose.weight.view(1, inner), self.decompose.bias)
+        )
+        weight = self.project_out.weight.view(-1, inner, 4).transpose(1, 2)
+        scaled = weight * self.scale.view(inner)
+        out = F.linear(y, (weight + scaled).flatten(1), self.project_out.bias)
+        return out - F.linear(mixed.flatten(2), scaled.sum(2))
 
 
-def _reorder_half(x: Tensor, sources: Tensor) -> Tensor:
-    """Move the pixels of the first half of the channels of ``(B, C, H, W)``; sources ``(B, L)`` of the padded picture."""
-    height, width = x.shape[2:]
-    half = _fill_patches(x[:, : x.shape[1] // 2])
-    moved = _picture(_take(_rows(half), sources), *half.shape[2:])
-    return moved[:, :, :height, :width]
+def _mish(x: Tensor) -> Tensor:
+    """Return x tanh(softplus(x)).
+
+    With n = e^x (e^x + 2) that is x n / (n + 2): one exponential in place of three transcendental functions, but more
+    to keep for a gradient.
+    """
+    if torch.is_grad_enabled() or x.dtype not in (torch.float32, torch.float64):
+        return F.mish(x)
+    n = x.clamp(max=20).exp_()
+    n.mul_(n + 2)
+    return n.div_(n + 2).mul_(x)
 
 
 # --- blocks -----------------------------------------------------------------------------------------------------------
 
 
-class _Norm(nn.Module):
+class Norm(nn.Module):
     """Normalise over the channels of each pixel, without parameters.
 
     ``with_bias``: (x - mean) / sqrt(variance + 1e-5); ``bias_free``: x / sqrt(variance + 1e-5).
@@ -142,174 +345,29 @@ class _Norm(nn.Module):
         self.kind = kind
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalise ``(B, C, H, W)``."""
         if self.kind == "with_bias":
             return F.layer_norm(x.permute(0, 2, 3, 1), (x.shape[1],), eps=1e-5).permute(0, 3, 1, 2)
-        return x / torch.sqrt(x.float().var(1, keepdim=True, correction=0) + 1e-5)
+        return x / torch.sqrt(_precise(x).var(1, keepdim=True, correction=0) + 1e-5)
 
 
-class _Attention(nn.Module):
-    """Dynamic HOG-aware self-attention: sorted by gradients, attended to in two groupings, and sorted back.
-
-    Attributes:
-        order_patches: Decides the order within patches and their histogram; replaceable.
-        order_pixels: Decides the global order; replaceable.
-    """
-
-    def __init__(self, channels: int, heads: int, *, bias: bool) -> None:
-        super().__init__()
-        self.heads = heads
-        self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
-        self.qkv = nn.Conv2d(channels, 5 * channels, 1, bias=bias)
-        self.qkv_dwconv = nn.Conv2d(5 * channels, 5 * channels, 3, padding=1, groups=5 * channels, bias=bias)
-        self.project_out = nn.Conv2d(channels, channels, 1, bias=bias)
-        self.bin_proj = nn.Conv2d(_BINS, channels // 2, 1, bias=bias)
-        self.order_patches: OrderPatches = order_patches
-        self.order_pixels: OrderPixels = order_pixels
-
-    def forward(self, x: Tensor) -> Tensor:
-        channels, height, width = x.shape[1:]
-        half = channels // 2
-        with torch.autocast(x.device.type, enabled=False):  # orders hang on the last bits of their keys
-            order, histogram = self.order_patches(x[:, :half].float())
-        padded = (height + -height % _PATCH, width + -width % _PATCH)
-        sources = _patch_sources(order, *padded)
-        told = self.bin_proj(histogram.transpose(1, 2).unflatten(2, (padded[0] // _PATCH, padded[1] // _PATCH)))
-        told = F.interpolate(told, size=(height, width), mode="bilinear", align_corners=False)
-        x = torch.cat([_reorder_half(x, sources) + told, x[:, half:]], 1)
-        x = self._attend(self.qkv_dwconv(self.qkv(x.contiguous(memory_format=torch.channels_last))))
-        x = self.project_out(x)
-        return torch.cat([_reorder_half(x, _invert(sources)), x[:, half:]], 1)
-
-    def _attend(self, qkv: Tensor) -> Tensor:
-        """Attend in both groupings and multiply the results, ``(B, 5 C, H, W)`` -> ``(B, C, H, W)``."""
-        height, width = qkv.shape[2:]
-        channels = qkv.shape[1] // 5
-        rows = _rows(qkv)
-        if self.heads == 1:  # one head sees all pixels alike: the order and the grouping cancel
-            return _picture(self._both(rows, channels), height, width)
-        with torch.autocast(qkv.device.type, enabled=False):
-            order = self.order_pixels(qkv[:, 4 * channels :].float())
-        length = rows.shape[1]
-        rows = F.pad(_take(rows, order), (0, 0, 0, -length % self.heads))
-        done = self._both(rows, channels)[:, :length]
-        return _picture(_take(done.contiguous(), _invert(order)), height, width)
-
-    def _both(self, rows: Tensor, channels: int) -> Tensor:
-        q1, k1, q2, k2, v = rows.split(channels, 2)
-        first = _attend_heads(*(_group(t, self.heads, near=True) for t in (q1, k1, v)), self.temperature)
-        second = _attend_heads(*(_group(t, self.heads, near=False) for t in (q2, k2, v)), self.temperature)
-        return _ungroup(first, self.heads, near=True) * _ungroup(second, self.heads, near=False)
-
-
-def _group(rows: Tensor, heads: int, *, near: bool) -> Tensor:
-    """Group sorted pixels ``(B, L, C)`` into matrices ``(B, f, L / f, C)``, one per head.
-
-    A head owns C / f channels; its matrix has a column for each of them in each of f groups of pixels. ``near``: a group
-    is a stretch of neighbours in the order; else every f-th pixel.
-    """
-    batch, length, channels = rows.shape
-    if heads == 1:
-        return rows.view(batch, 1, length, channels)
-    if near:
-        grid = rows.reshape(batch, heads, length // heads, heads, channels // heads).permute(0, 3, 2, 1, 4)
-    else:
-        grid = rows.reshape(batch, length // heads, heads, heads, channels // heads).permute(0, 3, 1, 2, 4)
-    return grid.reshape(batch, heads, length // heads, channels)
-
-
-def _ungroup(matrix: Tensor, heads: int, *, near: bool) -> Tensor:
-    """Undo ``_group``."""
-    batch, _, count, channels = matrix.shape
-    grid = matrix.view(batch, heads, count, heads, channels // heads)
-    grid = grid.permute(0, 3, 2, 1, 4) if near else grid.permute(0, 2, 3, 1, 4)
-    return grid.reshape(batch, count * heads, channels)
-
-
-def _attend_heads(q: Tensor, k: Tensor, v: Tensor, temperature: Tensor) -> Tensor:
-    """Attend between columns of ``(B, f, n, C)``; the weights of a column sum to less than one (the softmax has a + 1)."""
-    across_q, across_k = temperature / _length(q), 1 / _length(k)
-    if q.shape[2] < q.shape[3]:  # scale whichever is smaller, the columns or the matrix of their products
-        weights = ((q * across_q).to(q.dtype).transpose(2, 3) @ (k * across_k).to(k.dtype)).float()
-    else:
-        weights = (q.transpose(2, 3) @ k).float() * across_q.transpose(2, 3) * across_k
-    weights = weights.exp()
-    return (v @ weights.transpose(2, 3).to(v.dtype)) / (1 + weights.sum(-1)[:, :, None])
-
-
-def _length(x: Tensor) -> Tensor:
-    """Return the lengths of the columns of ``(B, f, n, C)``, ``(B, f, 1, C)``, at least 1e-12."""
-    return torch.linalg.vector_norm(x, dim=2, keepdim=True, dtype=torch.float32).clamp_min(1e-12)
-
-
-class _FeedForward(nn.Module):
-    """Dynamic interaction feed-forward.
-
-    It works behind a pixel shuffle, at twice the resolution, on e = hidden / 4 channels for each of two branches. Here
-    only the 5x5 convolution goes there; all else is the same in the four phases and stays at the low resolution, as
-    4 e channels.
-    """
-
-    def __init__(self, channels: int, hidden: int, *, bias: bool) -> None:
-        super().__init__()
-        inner = hidden // 4
-        self.project_in = nn.Conv2d(channels, 2 * hidden, 1, bias=bias)
-        self.dwconv_5 = nn.Conv2d(inner, inner, 5, padding=2, groups=inner, bias=bias)
-        self.dwconv_dilated = nn.Conv2d(inner, inner, 3, padding=2, dilation=2, groups=inner, bias=bias)
-        self.decompose = nn.Conv2d(inner, 1, 1)
-        self.scale = nn.Parameter(torch.full((1, inner, 1, 1), 1e-5))
-        self.project_out = nn.Conv2d(hidden, channels, 1, bias=bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        gated, gate = self.project_in(x).chunk(2, 1)
-        # processors are four times slower at the gradient of a depth-wise 5x5 in bfloat16 than in float32
-        slow = gated.device.type == "cpu" and torch.is_grad_enabled()
-        with torch.autocast(gated.device.type, enabled=torch.is_autocast_enabled(gated.device.type) and not slow):
-            gated = gated.float() if slow else gated
-            gated = F.pixel_unshuffle(self.dwconv_5(F.pixel_shuffle(gated, 2)), 2)
-        y = F.mish(self._dilated(gate)) * gated
-        y = self._exchange(y)
-        return self.project_out(y)
-
-    def _dilated(self, x: Tensor) -> Tensor:
-        """Convolve at dilation 2 behind the shuffle: without dilation in front of it, each channel four times."""
-        bias = self.dwconv_dilated.bias
-        return F.conv2d(
-            x,
-            self.dwconv_dilated.weight.repeat_interleave(4, 0),
-            None if bias is None else bias.repeat_interleave(4, 0),
-            padding=1,
-            groups=x.shape[1],
-        )
-
-    def _exchange(self, y: Tensor) -> Tensor:
-        """Add scale (y - gelu(decompose(y))), where ``decompose`` mixes the channels of each phase into one."""
-        inner = self.scale.shape[1]
-        phases = torch.eye(4, dtype=y.dtype, device=y.device)
-        weight = (self.decompose.weight.view(inner, 1, 1).to(y.dtype) * phases).view(4 * inner, 4)
-        bias = self.decompose.bias
-        assert bias is not None
-        mixed = F.gelu(F.conv2d(y, weight.t()[:, :, None, None], bias.repeat(4))).repeat(1, inner, 1, 1)
-        return y + self.scale.repeat_interleave(4, 1) * (y - mixed)
-
-
-class _Block(nn.Module):
+class Block(nn.Module):
     """x + attention(norm(x)), then x + feed_forward(norm(x))."""
 
     def __init__(self, channels: int, heads: int, *, expansion: float, bias: bool, norm: NormKind) -> None:
         super().__init__()
-        hidden = int(channels * expansion)
-        if hidden % 4:
-            raise UsageError(f"hogformer: int({channels} * {expansion}) is {hidden}; choose embed_dim and expansion so that it is a multiple of 4")
-        self.norm = _Norm(norm)
-        self.attention = _Attention(channels, heads, bias=bias)
-        self.feed_forward = _FeedForward(channels, hidden, bias=bias)
+        self.norm = Norm(norm)
+        self.attention = Attention(channels, heads, bias=bias)
+        self.feed_forward = FeedForward(channels, expansion=expansion, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Transform ``(B, C, H, W)``."""
         x = x + self.attention(self.norm(x))
-        return x + self.feed_forward(self.norm(x))
+        change = self.feed_forward
+        return over_bands(lambda band: band + change.transform(self.norm(band)), x, rows=change.rows(x), halo=1)
 
 
-class _SkipEmbed(nn.Module):
+class SkipEmbed(nn.Module):
     """Halve the picture and filter it, for the level below: mean of 2x2, 1x1 convolution, depth-wise 3x3."""
 
     def __init__(self, channels: int, *, bias: bool) -> None:
@@ -321,12 +379,12 @@ class _SkipEmbed(nn.Module):
         return self.filter(self.mix(F.avg_pool2d(x, 2)))
 
 
-def _down(channels: int) -> nn.Sequential:
+def down(channels: int) -> nn.Sequential:
     """Halve the resolution and double the channels."""
     return nn.Sequential(nn.Conv2d(channels, channels // 2, 3, padding=1, bias=False), nn.PixelUnshuffle(2))
 
 
-def _up(channels: int) -> nn.Sequential:
+def up(channels: int) -> nn.Sequential:
     """Double the resolution and halve the channels."""
     return nn.Sequential(nn.Conv2d(channels, 2 * channels, 3, padding=1, bias=False), nn.PixelShuffle(2))
 
@@ -366,22 +424,36 @@ class HOGformer(nn.Module):
         super().__init__()
 
         def blocks(channels: int, count: int, heads: int) -> nn.Sequential:
-            return nn.Sequential(*(_Block(channels, heads, expansion=expansion, bias=bias, norm=norm) for _ in range(count)))
+            return nn.Sequential(
+                *(Block(channels, heads, expansion=expansion, bias=bias, norm=norm) for _ in range(count))
+            )
 
         d = embed_dim
         self.patch_embed = nn.Conv2d(3, d, 3, padding=1, bias=False)
         self.encoder1 = blocks(d, num_blocks[0], num_heads[0])
-        self.down1, self.skip1, self.merge1 = _down(d), _SkipEmbed(3, bias=bias), nn.Conv2d(2 * d + 3, 2 * d, 1, bias=bias)
+        self.down1, self.skip1, self.merge1 = (
+            down(d),
+            SkipEmbed(3, bias=bias),
+            nn.Conv2d(2 * d + 3, 2 * d, 1, bias=bias),
+        )
         self.encoder2 = blocks(2 * d, num_blocks[1], num_heads[1])
-        self.down2, self.skip2, self.merge2 = _down(2 * d), _SkipEmbed(3, bias=bias), nn.Conv2d(4 * d + 3, 4 * d, 1, bias=bias)
+        self.down2, self.skip2, self.merge2 = (
+            down(2 * d),
+            SkipEmbed(3, bias=bias),
+            nn.Conv2d(4 * d + 3, 4 * d, 1, bias=bias),
+        )
         self.encoder3 = blocks(4 * d, num_blocks[2], num_heads[2])
-        self.down3, self.skip3, self.merge3 = _down(4 * d), _SkipEmbed(3, bias=bias), nn.Conv2d(8 * d + 3, 8 * d, 1, bias=bias)
+        self.down3, self.skip3, self.merge3 = (
+            down(4 * d),
+            SkipEmbed(3, bias=bias),
+            nn.Conv2d(8 * d + 3, 8 * d, 1, bias=bias),
+        )
         self.latent = blocks(8 * d, num_blocks[3], num_heads[3])
-        self.up3, self.fuse3 = _up(8 * d), nn.Conv2d(8 * d, 4 * d, 1, bias=bias)
+        self.up3, self.fuse3 = up(8 * d), nn.Conv2d(8 * d, 4 * d, 1, bias=bias)
         self.decoder3 = blocks(4 * d, num_blocks[2], num_heads[2])
-        self.up2, self.fuse2 = _up(4 * d), nn.Conv2d(4 * d, 2 * d, 1, bias=bias)
+        self.up2, self.fuse2 = up(4 * d), nn.Conv2d(4 * d, 2 * d, 1, bias=bias)
         self.decoder2 = blocks(2 * d, num_blocks[1], num_heads[1])
-        self.up1 = _up(2 * d)
+        self.up1 = up(2 * d)
         self.decoder1 = blocks(2 * d, num_blocks[0], num_heads[0])
         self.refinement = blocks(2 * d, num_refinement_blocks, num_heads[0])
         self.output = nn.Conv2d(2 * d, out_channels, 3, padding=1, bias=bias)
@@ -412,8 +484,8 @@ class HOGformerTiny(ConvUNet):
     """A small relative: HOG transformer blocks on a convolutional trunk.
 
     Attention at full resolution is what makes the network slow on a processor and slow to learn. Here dense
-    convolutions (``ConvUNet``) do the work at half resolution, and the transformer blocks stand where pixels are few: at
-    a quarter of the resolution, on the way down and up, and at an eighth. The blocks start as the identity.
+    convolutions (``ConvUNet``) do the work at half resolution, and the transformer blocks stand where pixels are few:
+    at a quarter of the resolution, on the way down and up, and at an eighth. The blocks start as the identity.
 
     Args:
         width: Channels of the first level; each level below has twice as many.
@@ -440,7 +512,10 @@ class HOGformerTiny(ConvUNet):
     ) -> None:
         def further(channels: int, level: int) -> list[nn.Module]:
             heads = num_heads[level]
-            blocks = [_Block(channels, heads, expansion=expansion, bias=False, norm="with_bias") for _ in range(num_blocks[level])]
+            blocks = [
+                Block(channels, heads, expansion=expansion, bias=False, norm="with_bias")
+                for _ in range(num_blocks[level])
+            ]
             for block in blocks:
                 nn.init.zeros_(block.attention.project_out.weight)
                 nn.init.zeros_(block.feed_forward.project_out.weight)
@@ -509,22 +584,31 @@ def convert(authors: StateDict) -> StateDict:
             if not torch.equal(value.float(), kernel.expand_as(value)):
                 raise ValueError(f"{key} is not Sobel's kernel; this is no checkpoint of HOGformer")
         elif not key.startswith(_UNUSED):
-            ours[_rename(key, KEY_MAP)] = value
+            ours[our_key(key)] = value
     return ours
 
 
 def revert(ours: StateDict) -> StateDict:
     """Rename our state dict to the authors', with their Sobel kernels; the inverse of ``convert``."""
     authors: StateDict = {}
-    back = tuple((new, old) for old, new in KEY_MAP)
     for key, value in ours.items():
-        name = _rename(key, back)
+        name = authors_key(key)
         authors[name] = value
         if name.endswith("temperature"):
             channels = ours[key.removesuffix("temperature") + "qkv.weight"].shape[1]
             for kernel, values in _SOBEL.items():
                 authors[name.removesuffix("temperature") + kernel] = values.expand(channels, 1, 3, 3).clone()
     return authors
+
+
+def our_key(key: str) -> str:
+    """Rename one of the authors' keys, or the beginning of one, to ours."""
+    return _rename(key, KEY_MAP)
+
+
+def authors_key(key: str) -> str:
+    """Rename one of our keys, or the beginning of one, to the authors'."""
+    return _rename(key, tuple((ours, authors) for authors, ours in KEY_MAP))
 
 
 def _rename(key: str, pairs: tuple[tuple[str, str], ...]) -> str:
