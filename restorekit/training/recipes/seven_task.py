@@ -16,10 +16,10 @@ __all__ = ["MIXTURE", "seven_task"]
 
 MIXTURE = Mixture(
     shares={
-        "noise": 0.22,
-        "rain": 0.20,
-        "haze": 0.16,
-        "low_light": 0.11,
+        "noise": 0.27,
+        "rain": 0.18,
+        "haze": 0.14,
+        "low_light": 0.10,
         "jpeg": 0.11,
         "blur": 0.04,
         "snow": 0.08,
