@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from restorekit.io.atomic import atomic_file, temporary_for
 
-__all__ = ["replaced_folder", "sha256_of", "write_text"]
-
-_ATTEMPTS = 20
+__all__ = ["sha256_of", "staged_folder", "write_text"]
 
 
 def write_text(path: Path, text: str) -> None:
@@ -28,41 +27,41 @@ def sha256_of(path: Path) -> str:
 
 
 @contextmanager
-def replaced_folder(folder: Path) -> Iterator[Path]:
-    """Give a folder to fill that then takes the place of ``folder``, and keeps what else lay in that.
+def staged_folder(folder: Path, *, last: str) -> Iterator[Path]:
+    """Give a folder to fill, whose files then take their places in ``folder``.
 
-    After an error ``folder`` is as it was. Of two processes that do this at the same time, the later one wins.
+    Each file appears whole. After an error while it is filled, ``folder`` is as it was. Of two processes that do this
+    at the same time, one waits for the other. Other files in ``folder`` stay.
 
     Args:
-        folder: The folder to make or replace; its parents are made.
+        folder: The folder to make or to renew; its parents are made.
+        last: The file that takes its place after all others: who finds it finds them.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     staged = temporary_for(folder)
+    staged.mkdir()
     try:
-        if folder.is_dir():
-            shutil.copytree(folder, staged)
-        else:
-            staged.mkdir()
         yield staged
-        _swap(staged, folder)
+        with _only_one(folder.parent):
+            folder.mkdir(exist_ok=True)
+            for path in sorted(staged.iterdir(), key=lambda path: (path.name == last, path.name)):
+                path.replace(folder / path.name)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
 
 
-def _swap(staged: Path, folder: Path) -> None:
-    """Put a folder in the place of another one, which may appear or vanish meanwhile."""
-    for attempt in range(_ATTEMPTS):
-        old = temporary_for(folder)
-        try:
-            folder.rename(old)
-        except FileNotFoundError:
-            pass
-        else:
-            shutil.rmtree(old, ignore_errors=True)
-        try:
-            staged.rename(folder)
-        except OSError:  # another process was faster
-            if attempt == _ATTEMPTS - 1 or not folder.exists():
-                raise
-        else:
-            return
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Let one process at a time do what follows, where the system has locks that end with their process."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: there a file that is being written cannot be replaced, which is an error
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a network share without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
-from torch import Size, Tensor
+from torch import Size, Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from restorekit.errors import ModelError
 from restorekit.hub.checkpoint import strip_prefixes
@@ -16,6 +18,15 @@ from restorekit.models import MODELS, ModelSpec
 __all__ = ["Match", "convert", "count_parameters", "recognise", "tensor_shapes"]
 
 _SHOWN = 5  # keys of a kind that a message lists
+_DRAWS = (
+    "normal_",
+    "uniform_",
+    "trunc_normal_",
+    "kaiming_normal_",
+    "kaiming_uniform_",
+    "xavier_normal_",
+    "xavier_uniform_",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,20 +46,33 @@ class Match:
     notes: tuple[str, ...] = ()
 
 
+class _WithoutDraws(TorchFunctionMode):
+    """Leaves random initial values out: there is no memory for them, and to ask for them loads half of PyTorch."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if getattr(func, "__name__", "") in _DRAWS:
+            return args[0] if args else (kwargs or {}).get("tensor")
+        return func(*args, **(kwargs or {}))
+
+
+@cache
+def _outline(family: str, variant: str) -> nn.Module:
+    """Return a network without memory for its weights."""
+    with torch.device("meta"), _WithoutDraws():
+        return MODELS.get(family).build(variant)
+
+
 @cache
 def tensor_shapes(family: str, variant: str) -> Mapping[str, Size]:
-    """Return the keys of a variant's state dict and their shapes; no memory is taken for the weights."""
-    spec = MODELS.get(family)
-    with torch.device("meta"):
-        network = spec.network(**spec.variants[variant])
-    return {key: value.shape for key, value in network.state_dict().items()}
+    """Return the keys of a variant's state dict and their shapes."""
+    return {key: value.shape for key, value in _outline(family, variant).state_dict().items()}
 
 
 def count_parameters(family: str, variant: str) -> int:
     """Return the number of a variant's parameters."""
-    spec = MODELS.get(family)
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in spec.network(**spec.variants[variant]).parameters())
+    return sum(parameter.numel() for parameter in _outline(family, variant).parameters())
 
 
 def convert(family: str, authors_state_dict: Mapping[str, Tensor], *, variant: str | None = None) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from restorekit.errors import ModelError
-from restorekit.hub._files import replaced_folder
+from restorekit.hub._files import staged_folder
 from restorekit.hub.card import CARD_FILE, UNMEASURED, WEIGHTS_FILE, Card, write_card
 from restorekit.hub.checkpoint import read_checkpoint
 from restorekit.hub.convert import recognise
@@ -123,7 +123,7 @@ def _store(card: Card, state: dict[str, Tensor], *, overwrite: bool) -> Entry:
     if taken is not None and not overwrite and taken.card.source_sha256 != card.source_sha256:
         raise ModelError(f"the tag {card.tag!r} has other weights; choose another one with --tag, or give --overwrite")
     try:
-        with replaced_folder(folder) as staged:
+        with staged_folder(folder, last=CARD_FILE) as staged:
             digest, size = write_weights(state, staged / card.file)
             card = replace(card, sha256=digest, bytes=size)
             write_card(card, staged / CARD_FILE)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-import inspect
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -223,7 +221,7 @@ def _load_file(path: Path) -> Loaded:
 
 
 def _build(match: Match, card: Card | None, notes: tuple[str, ...]) -> Loaded:
-    network = _network(match.spec, match.variant, {})
+    network = match.spec.build(match.variant)
     network.load_state_dict(match.state)
     return Loaded(
         model=network.eval(),
@@ -255,16 +253,14 @@ def create_model(
     """
     found = resolve(name)
     spec = found.spec
-    if variant is not None and variant not in spec.variants:
-        raise UnknownNameError(f"variant of {spec.name}", variant, spec.variants)
     chosen = variant or found.variant
     if pretrained is False:
-        return _network(spec, chosen, config)
+        return spec.build(chosen, **config)
     weights = pretrained if pretrained is not True else (variant if variant is not None else name)
     loaded = load(weights)
     if variant is None and loaded.spec is spec:
         chosen = loaded.variant
-    network = _network(spec, chosen, config)
+    network = spec.build(chosen, **config)
     try:
         network.load_state_dict(loaded.model.state_dict())
     except RuntimeError as error:
@@ -272,11 +268,3 @@ def create_model(
             f"the weights {loaded.tag or weights} do not fit {chosen!r} as asked for; leave out what changes its shape"
         ) from error
     return network
-
-
-def _network(spec: ModelSpec, variant: str, config: Mapping[str, Any]) -> nn.Module:
-    known = inspect.signature(spec.network).parameters
-    for key in config:
-        if key not in known:
-            raise UnknownNameError(f"argument of {spec.name}", key, known)
-    return spec.network(**{**spec.variants[variant], **config})

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from restorekit.errors import ModelError
-from restorekit.hub._files import replaced_folder, sha256_of, write_text
+from restorekit.hub._files import sha256_of, staged_folder, write_text
 from restorekit.hub.card import CARD_FILE, WEIGHTS_FILE, Card, InferenceRule, read_card, write_card
 from restorekit.hub.card_page import PAGE_FILE, render_folder
 from restorekit.hub.convert import recognise
@@ -68,7 +68,7 @@ def release(
     if target.exists() and not overwrite:
         raise ModelError(f"{target} exists; choose another tag, or say that it may be overwritten")
     state = recognise(model.state_dict(), name=tag, family=spec.name, variant=variant).state
-    with replaced_folder(target) as staged:
+    with staged_folder(target, last=CARD_FILE) as staged:
         digest, size = write_weights(_halved(state), staged / WEIGHTS_FILE)
         card = Card(
             tag=tag,
