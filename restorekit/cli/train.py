@@ -9,15 +9,19 @@ import typer
 
 app = typer.Typer(no_args_is_help=True, help="Train networks and release weights.")
 
-_EXAMPLES = """Examples:
-
-  restorekit train run seven-task --model resunet --clean photos/ --steps 20000 --out runs/a
-
-  restorekit train release runs/a --tag resunet.my-photos --data test-sets/
+_RUN_EXAMPLES = """\b
+Examples:
+  restorekit train run seven-task --clean photos/ --out runs/a
+  restorekit train run seven-task --clean photos/ --out runs/b --model hogformer-tiny --start-from runs/a
+"""
+_RELEASE_EXAMPLES = """\b
+Examples:
+  restorekit train release runs/a --tag resunet.mine --data test-sets/
+  restorekit train release runs/b --tag hogformer-tiny.mine --data test-sets/ --zoo zoo/
 """
 
 
-@app.command(epilog=_EXAMPLES)
+@app.command(epilog=_RUN_EXAMPLES)
 def run(
     recipe: Annotated[str, typer.Argument(help="What to learn: seven-task.")],
     clean: Annotated[list[Path], typer.Option(help="Folder of clean pictures; may be given several times.")],
@@ -44,7 +48,7 @@ def run(
     start_run(recipe, variant=model, clean=clean, out=out, config=config, device=device, watch=watch_with)
 
 
-@app.command(epilog=_EXAMPLES)
+@app.command(epilog=_RELEASE_EXAMPLES)
 def release(
     folder: Annotated[Path, typer.Argument(help="Folder of the run.")],
     tag: Annotated[str, typer.Option(help="Name of the weights, FAMILY.NAME.")],
