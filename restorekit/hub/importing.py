@@ -60,7 +60,7 @@ def import_weights(name: str, file: Path, *, tag: str | None = None, overwrite: 
     template, notes = _template(named, checkpoint.sha256, match.variant, file)
     card = replace(
         template or _blank(match.spec, match.variant, file),
-        tag=tag or (name if named else f"{match.variant}.imported"),
+        tag=tag if tag is not None else name if named else f"{match.variant}.imported",
         file=WEIGHTS_FILE,
         source_file=file.name,
         source_sha256=checkpoint.sha256,
