@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import tracemalloc
+from collections.abc import Iterator
 from functools import cache
 
 import pytest
@@ -91,8 +92,12 @@ def mutated(draw: st.DrawFn) -> bytes:
 
 
 @pytest.fixture(autouse=True)
-def _quiet() -> None:
-    logging.getLogger("restorekit.io").setLevel(logging.ERROR)
+def _quiet() -> Iterator[None]:
+    logger = logging.getLogger("restorekit.io")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    yield
+    logger.setLevel(before)
 
 
 @settings(max_examples=250, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
