@@ -100,13 +100,13 @@ def _quiet() -> Iterator[None]:
     logger.setLevel(before)
 
 
-@settings(max_examples=250, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=mutated(), format=st.sampled_from(FORMATS))
 def test_mutated_files(data: bytes, format: str) -> None:
     hold(data, format)
 
 
-@settings(max_examples=100, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(head=st.sampled_from((b"", *HEADS)), rest=st.binary(max_size=300))
 def test_any_bytes(head: bytes, rest: bytes) -> None:
     hold(head + rest, "png")
