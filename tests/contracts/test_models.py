@@ -1,0 +1,132 @@
+"""What every registered network and every set of weights in the zoo keeps."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from restorekit.hub import Card, load, read_card
+from restorekit.hub.convert import count_parameters
+from restorekit.models import MODELS, DescribesPicture
+from restorekit.resources import records
+
+ZOO = records("model_zoo")
+CARDS = sorted(ZOO.glob("*/*/card.toml"))
+BUNDLED = [path for path in CARDS if read_card(path).sha256 is not None]
+
+every_family = pytest.mark.parametrize("family", MODELS.names())
+every_card = pytest.mark.parametrize("path", CARDS, ids=lambda path: path.parent.name)
+bundled = pytest.mark.parametrize("path", BUNDLED, ids=lambda path: path.parent.name)
+
+
+def small(family: str) -> torch.nn.Module:
+    """Return the family's test variant with weights that are the same every time."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return MODELS.get(family).build(f"{family}-test").eval()
+
+
+def picture(family: str, *, batch: int = 1) -> torch.Tensor:
+    """Return the smallest picture that is neither minimal nor square."""
+    size = MODELS.get(family).size
+    height = max(size.minimum, size.multiple_of) + size.multiple_of
+    return torch.rand(batch, 3, height, height + size.multiple_of, generator=torch.Generator().manual_seed(1))
+
+
+@every_family
+def test_variants_are_plain_data_and_one_is_for_tests(family: str) -> None:
+    spec = MODELS.get(family)
+    assert json.loads(json.dumps(spec.variants)).keys() == spec.variants.keys()
+    assert all(variant.startswith(f"{family}-") or variant == family for variant in spec.variants)
+    assert count_parameters(family, f"{family}-test") < 1_000_000
+    assert not spec.default_variant.endswith("-test")
+
+
+@every_family
+def test_papers_and_licences_are_named(family: str) -> None:
+    spec = MODELS.get(family)
+    assert re.search(r"arXiv \d{4}\.\d{4,5}|doi", spec.paper)
+    assert spec.licence
+
+
+@every_family
+def test_sizes_of_the_rule_come_back_as_they_were(family: str) -> None:
+    size, network = MODELS.get(family).size, small(family)
+    least = max(size.minimum, size.multiple_of)
+    for height, width in ((least, least), (least, least + size.multiple_of), (least + size.multiple_of, least)):
+        image = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(2))
+        with torch.inference_mode():
+            assert network(image).shape == image.shape
+
+
+@every_family
+def test_the_input_is_left_alone_and_the_answer_repeats(family: str) -> None:
+    network, image = small(family), picture(family)
+    given, state = image.clone(), torch.random.get_rng_state()
+    with torch.inference_mode():
+        assert torch.equal(network(image), network(image))
+    assert torch.equal(image, given)
+    assert torch.equal(torch.random.get_rng_state(), state), "a network that restores draws no random numbers"
+
+
+@every_family
+def test_weights_survive_a_round_through_a_file(family: str, tmp_path: Path) -> None:
+    network, image = small(family), picture(family)
+    safetensors.torch.save_file(network.state_dict(), tmp_path / "a.safetensors")
+    other = MODELS.get(family).build(f"{family}-test").eval()
+    other.load_state_dict(safetensors.torch.load_file(tmp_path / "a.safetensors"))
+    with torch.inference_mode():
+        assert torch.equal(network(image), other(image))
+
+
+@every_family
+def test_every_parameter_learns(family: str) -> None:
+    network, image = small(family).train(), picture(family, batch=2)
+    (network(image) - image.flip(-1)).square().mean().backward()
+    idle = [name for name, parameter in network.named_parameters() if parameter.grad is None]
+    assert not idle, f"nothing depends on {idle}"
+
+
+@every_family
+def test_a_description_of_the_whole_serves_the_picture(family: str) -> None:
+    network, image = small(family), picture(family)
+    if isinstance(network, DescribesPicture):
+        with torch.inference_mode():
+            assert torch.equal(network.restore(image, network.describe(image)), network(image))
+
+
+@every_card
+def test_a_card_lies_where_its_names_say_and_names_what_exists(path: Path) -> None:
+    card = read_card(path)
+    assert (path.parent.parent.name, path.parent.name) == (card.family, card.tag)
+    assert card.variant in MODELS.get(card.family).variants
+    assert card.task == MODELS.get(card.family).task
+    assert all((card.summary, card.source, card.licence_code, card.licence_weights, card.data))
+
+
+@bundled
+def test_bundled_weights_are_those_of_the_card(path: Path) -> None:
+    card = read_card(path)
+    data = (path.parent / card.file).read_bytes()
+    assert (len(data), hashlib.sha256(data).hexdigest()) == (card.bytes, card.sha256)
+    loaded = load(card.tag)
+    assert (loaded.tag, loaded.variant) == (card.tag, card.variant)
+    assert all(bool(torch.isfinite(value).all()) for value in loaded.model.state_dict().values())
+
+
+@bundled
+def test_bundled_weights_have_their_scores(path: Path) -> None:
+    assert (path.parent / "scores.json").is_file()
+
+
+def test_bundled_weights_stay_small_and_every_family_has_at_most_one_default() -> None:
+    cards: list[Card] = [read_card(path) for path in BUNDLED]
+    assert sum(card.bytes or 0 for card in cards) <= 30e6
+    defaults = [card.family for card in cards if card.default]
+    assert len(defaults) == len(set(defaults))
