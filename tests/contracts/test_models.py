@@ -51,7 +51,7 @@ def test_variants_are_plain_data_and_one_is_for_tests(family: str) -> None:
 @every_family
 def test_papers_and_licences_are_named(family: str) -> None:
     spec = MODELS.get(family)
-    assert re.search(r"arXiv \d{4}\.\d{4,5}|doi", spec.paper)
+    assert re.search(r"\(.+ (19|20)\d\d.*\)", spec.paper), "name authors, venue and year"
     assert spec.licence
 
 
