@@ -250,8 +250,8 @@ def test_weights_that_do_not_fit_are_refused(network: nn.Module, zoo: Path) -> N
 def test_unknown_variants_and_arguments_suggest() -> None:
     with pytest.raises(UnknownNameError, match=r"unknown variant of resunet 'resunet-tset'; did you mean resunet-test"):
         create_model("resunet", variant="resunet-tset")
-    with pytest.raises(UnknownNameError, match=r"'widht'; did you mean width"):
-        create_model("resunet", widht=3)
+    with pytest.raises(UnknownNameError, match=r"'widths'; did you mean width"):
+        create_model("resunet", widths=3)
 
 
 def test_networks_and_weights_are_listed(network: nn.Module, zoo: Path) -> None:
