@@ -37,6 +37,7 @@ _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _FILLER = bytes((37 * n * n + 11 * n + 91) % 251 for n in range(64))
 _ARITHMETIC = frozenset({0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 _ONE_PASS = frozenset({0xC0, 0xC1})  # each part of the picture is coded once: what is there can be told to be all
+_BAND = 256  # rows that are compared at a time, to spare memory
 _MAX_SCANS = 100
 _FILLED = 8  # zeros at the end of a file without end marker: room that was made for it and never filled
 _MUCH = 1024  # bytes after the end; fewer are filling
@@ -219,7 +220,8 @@ def _check_whole(image: Image, found: Segments) -> None:
         coded = bytes(stuffed[index]).rstrip(b"\xff")
         stuffed[index] = _RESTART.sub(lambda marker: _FILLER + marker.group(), coded) + _FILLER
     again = decode(JpegImageFile, b"".join(stuffed))
-    if not np.array_equal(np.asarray(image), np.asarray(again)):
+    bands = [(0, top, image.width, min(top + _BAND, image.height)) for top in range(0, image.height, _BAND)]
+    if not all(np.array_equal(np.asarray(image.crop(band)), np.asarray(again.crop(band))) for band in bands):
         raise Refusal("a part of the JPEG's picture data is missing; the file is damaged, get it again")
 
 

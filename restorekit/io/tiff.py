@@ -1,9 +1,7 @@
-"""TIFF and BigTIFF files: directories read here, compressed bytes unpacked by Pillow's libtiff.
+"""TIFF and BigTIFF files: what the directory says, and what the bytes mean.
 
 Readers disagree on what lies beyond 8-bit chunky RGB (planar, floating point, 16 bit, both kinds of alpha), and some
-return another picture without a word. So only the unpacking of bytes is left to a codec: it gets a little TIFF file
-that calls the compressed segments 8-bit grey. What the bytes mean is worked out here. Where the codec itself makes
-pixels (JPEG, fax), it gets a file with the directory entries that this needs and no others.
+return another picture without a word. So no more than the unpacking of bytes is left to a codec.
 
 Reference:
     TIFF, Revision 6.0, Adobe 1992; TIFF Technical Note 3 (floating-point predictor), Adobe 2005.
@@ -11,18 +9,20 @@ Reference:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from restorekit.io import exif, iptc
+from restorekit.io.color_profile import cmyk_to_srgb
 from restorekit.io.faults import Refusal
-from restorekit.io.ifd import Ifd, Layout, TaggedFile, lay_out, long_value, short_value
+from restorekit.io.ifd import Ifd, TaggedFile
 from restorekit.io.limits import Limits, check_size
 from restorekit.io.picture import Encoding, ImageData, Metadata
-from restorekit.io.pil_bridge import decode, planes
+from restorekit.io.pil_bridge import planes
+from restorekit.io.tiff_segments import Grid, segments, unpack, unpack_pictures
 
 __all__ = ["page_offsets", "read_page"]
 
@@ -131,7 +131,7 @@ def _describe(directory: Ifd, limits: Limits) -> _Page:
         raise Refusal("the channels of the TIFF differ in depth, which is not supported; convert it first")
     check_size(width, height, limits)
     tile = (directory.integer(323, 0), directory.integer(322, 0)) if 322 in directory.tags else None
-    if tile is not None and (min(tile) < 1 or max(tile) > 2 * max(width, height, 16384)):
+    if tile is not None and (min(tile) < 1 or max(tile) > 2 * max(width, height, 16384) or tile[1] % 8):
         raise Refusal("the TIFF's tile size is damaged")
     page = _Page(
         width=width,
@@ -169,50 +169,31 @@ def _check_supported(page: _Page, limits: Limits) -> None:
     check_size(width, height, limits)
 
 
-def _bare(file: TaggedFile, directory: Ifd, tags: Ifd, plane: int, planes_: int) -> bytes:
-    """Return a little TIFF file with the segments of one plane (or of all) and the given directory entries."""
-    tiled = 324 in directory.tags
-    places = directory.integers(324 if tiled else 273)
-    lengths = directory.integers(325 if tiled else 279)
-    if not lengths and len(places) == 1:
-        lengths = (len(file.data) - places[0],)
-    count = len(places) // planes_
-    places, lengths = places[plane * count : (plane + 1) * count], lengths[plane * count : (plane + 1) * count]
-    if not places or len(places) != len(lengths):
-        raise Refusal("the TIFF does not say where its pixels lie; the file is damaged")
-    parts: list[memoryview] = []
-    starts: list[int] = []
-    at = 8
-    for place, length in zip(places, lengths, strict=True):
-        if place + length > len(file.data):
-            raise Refusal("the TIFF ends before its pixels do; the file is cut off, get it again")
-        starts.append(at)
-        parts.append(file.data[place : place + length])
-        at += length
-    fill = at % 2
-    tags.tags[324 if tiled else 273] = long_value(*starts)
-    tags.tags[325 if tiled else 279] = long_value(*lengths)
-    layout = Layout()
-    end = b"\x00" * fill + lay_out(tags, at + fill, layout=layout)
-    return layout.header(at + fill) + b"".join(parts) + end
+def _grid(page: _Page, row: int, tile_row: int) -> Grid:
+    """Return how a plane is cut, whose rows and whose tiles' rows have so many bytes or pixels."""
+    height, _ = page.grid
+    if page.tile is None:
+        return Grid(height, row, page.rows, row, tiled=False)
+    return Grid(height, row, page.tile[0], tile_row, tiled=True)
 
 
 def _through_codec(file: TaggedFile, directory: Ifd, page: _Page, blank: ImageData) -> ImageData:
     """Read a page whose codec makes the pixels: 8-bit JPEG, fax, YCbCr."""
-    from dataclasses import replace
-
-    from PIL.TiffImagePlugin import TiffImageFile
+    from PIL import Image
 
     if page.bits not in (1, 8) or page.planar:
         raise Refusal("a JPEG or YCbCr TIFF of this kind is not supported; save it with LZW or deflate")
-    tags = Ifd({tag: directory.tags[tag] for tag in _CODEC_TAGS if tag in directory.tags})
-    image = decode(TiffImageFile, _bare(file, directory, tags, 0, 1))
-    if image.mode == "CMYK":
-        from restorekit.io.color_profile import cmyk_to_srgb
-
-        return cmyk_to_srgb(image, blank)
-    pixels, alpha = planes(image.convert("RGB") if image.mode == "YCbCr" else image)
-    return replace(blank, pixels=pixels, alpha=alpha)
+    grid = _grid(page, page.grid[1], 0 if page.tile is None else page.tile[1])
+    parts = segments(file, directory, grid, plane=0, planes=1)
+    bands = unpack_pictures(parts, grid, directory, _CODEC_TAGS)
+    if bands[0].mode == "CMYK":
+        ink = np.concatenate([np.asarray(band) for band in bands])[: page.height, : page.width]
+        return cmyk_to_srgb(Image.fromarray(np.ascontiguousarray(ink), "CMYK"), blank)
+    layers = [planes(band.convert("RGB") if band.mode == "YCbCr" else band) for band in bands]
+    pixels = np.concatenate([colours for colours, _ in layers])[: page.height, : page.width]
+    alphas = [alpha for _, alpha in layers if alpha is not None]
+    alpha = np.ascontiguousarray(np.concatenate(alphas)[: page.height, : page.width]) if alphas else None
+    return replace(blank, pixels=np.ascontiguousarray(pixels), alpha=alpha)
 
 
 def _values(file: TaggedFile, directory: Ifd, page: _Page) -> NDArray[Any]:
@@ -224,31 +205,15 @@ def _values(file: TaggedFile, directory: Ifd, page: _Page) -> NDArray[Any]:
 
 
 def _plane(file: TaggedFile, directory: Ifd, page: _Page, index: int, samples: int) -> NDArray[Any]:
-    from PIL.TiffImagePlugin import TiffImageFile
-
     height, width = page.grid
-    row = (width * samples * page.bits + 7) // 8
-    tags = Ifd(
-        {
-            256: long_value(row),
-            257: long_value(height),
-            258: short_value(8),
-            259: short_value(8 if page.compression == 32946 else page.compression),
-            262: short_value(1),
-            266: short_value(directory.integer(266, 1)),
-            277: short_value(1),
-        }
-    )
-    if page.tile is None:
-        tags.tags[278] = long_value(page.rows)
-    else:
-        tags.tags[322] = long_value((page.tile[1] * samples * page.bits + 7) // 8)
-        tags.tags[323] = long_value(page.tile[0])
-    image = decode(TiffImageFile, _bare(file, directory, tags, index, page.samples if page.planar else 1))
-    rows = np.asarray(image)
+    tile_width = 0 if page.tile is None else page.tile[1]
+    grid = _grid(page, *((side * samples * page.bits + 7) // 8 for side in (width, tile_width)))
+    parts = segments(file, directory, grid, plane=index, planes=page.samples if page.planar else 1)
+    rows = unpack(parts, grid, compression=page.compression, fill_order=directory.integer(266, 1))
     if page.bits < 8:
-        return _unpack(rows, page.bits)[:, : width * samples].reshape(height, width, samples)
-    values = _without_predictor(rows, page, file.order, samples)
+        values: NDArray[Any] = _unpack(rows, page.bits)[:, : width * samples]
+    else:
+        values = _without_predictor(rows, page, file.order, samples)
     return values.reshape(height, width, samples)[: page.height, : page.width]
 
 
@@ -266,7 +231,7 @@ def _without_predictor(rows: NDArray[np.uint8], page: _Page, order: str, samples
     native = dtype.newbyteorder("=")
     if page.predictor == 3 and kind == "f":
         return _floats(rows, page, samples).astype(native)
-    values = rows.view(dtype).astype(native)
+    values = rows.view(dtype).astype(native, copy=False)
     if page.predictor == 2:
         width = page.grid[1] if page.tile is None else page.tile[1]
         whole = values.view(f"u{page.bits // 8}").reshape(values.shape[0], -1, width, samples)
@@ -289,8 +254,6 @@ def _floats(rows: NDArray[np.uint8], page: _Page, samples: int) -> NDArray[Any]:
 
 def _arrange(values: NDArray[Any], page: _Page, directory: Ifd, blank: ImageData) -> ImageData:
     """Make grey or RGB with alpha out of the stored samples."""
-    from dataclasses import replace
-
     notes = list(blank.notes)
     if page.kind == 3:
         with np.errstate(over="ignore", invalid="ignore"):  # what is no number stays none, and is refused later
@@ -302,8 +265,6 @@ def _arrange(values: NDArray[Any], page: _Page, directory: Ifd, blank: ImageData
         return replace(blank, pixels=_palette(colours[:, :, 0], directory, page.bits))
     if page.photometric == 5:
         from PIL import Image
-
-        from restorekit.io.color_profile import cmyk_to_srgb
 
         return cmyk_to_srgb(Image.fromarray(np.ascontiguousarray(colours), "CMYK"), blank)
     if page.photometric == 0:

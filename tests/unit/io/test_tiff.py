@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from io import BytesIO
 from typing import Any
 
@@ -131,6 +132,44 @@ def test_the_orientation_is_applied_once(orientation: int) -> None:
         assert opened.getexif().get(274, 1) == 1
 
 
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "raw", "jpeg", "group4"])
+def test_large_files_are_unpacked_in_bands(compression: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("restorekit.io.tiff_segments._BAND", 700)
+    layer = smooth(96, 128)
+    source = Image.fromarray(layer).convert("1") if compression == "group4" else Image.fromarray(layer)
+    out = BytesIO()
+    options = {"quality": 95} if compression == "jpeg" else {}
+    source.save(out, "TIFF", compression=compression, strip_size=1000, **options)
+    expected = np.asarray(source.convert("L")) if compression == "group4" else layer
+    difference = np.abs(read_image(out.getvalue()).pixels.astype(int) - expected)
+    assert difference.max() <= (12 if compression == "jpeg" else 0)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_large_tiled_files_are_unpacked_in_bands(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("restorekit.io.tiff_segments._BAND", 700)
+    layer = values((75, 90, 3), dtype)
+    file = tiff(layer, photometric="rgb", tile=(16, 32), compression="zlib")
+    np.testing.assert_array_equal(read_image(file).pixels, layer)
+
+
+def test_a_codec_gets_no_segment_that_is_too_large_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = BytesIO()
+    Image.fromarray(smooth()).save(out, "TIFF", compression="tiff_lzw", strip_size=2**20)
+    monkeypatch.setattr("restorekit.io.tiff_segments._MOST", 1000)
+    with pytest.raises(PictureError, match="packed in one piece, which is too large"):
+        read_image(out.getvalue())
+
+
+@pytest.mark.parametrize("deflated", [False, True])
+def test_a_fill_order_from_the_lowest_bit(deflated: bool) -> None:
+    layer = values((6, 8), "uint8")
+    data = zlib.compress(layer.tobytes()) if deflated else layer.tobytes()
+    turned = bytes(int(f"{value:08b}"[::-1], 2) for value in data)
+    file = by_hand(8, 6, turned, t258=[8], t262=[1], t266=[2], t259=[8 if deflated else 1])
+    np.testing.assert_array_equal(read_image(file).pixels, layer)
+
+
 def test_pages() -> None:
     first, second = picture(dtype="uint16"), picture(channels=1, height=3, alpha=True)
     out = BytesIO()
@@ -202,7 +241,10 @@ PLAIN = tiff(values((6, 8), "uint8"))
         (patched(PLAIN, 262, 32803), "camera raw"),
         (patched(PLAIN, 262, 99), "photometric interpretation 99"),
         (patched(PLAIN, 259, 34712), "not supported .number 34712."),
-        (patched(PLAIN, 256, 10**6), r"end|failed"),
+        (patched(PLAIN, 256, 10**6), "end too early"),
+        (patched(tiff(values((6, 8), "uint8"), compression="zlib"), 256, 9), "end too early"),
+        (tiff(values((6, 8), "uint8"), compression="zlib").replace(b"\x78", b"\x00", 1), "compressed .* damaged"),
+        (tiff(values((6, 8), "uint8"), rowsperstrip=1).replace(struct.pack("<HHI", 273, 4, 6), bytes(8)), "where all"),
         (patched(PLAIN, 256, 2**31), "megapixels"),
         (patched(PLAIN, 256, 0), "0 x 6 pixels"),
         (tiff(values((4, 4), "uint8").astype(np.int16)), "signed 16-bit"),
