@@ -28,13 +28,13 @@ _SUFFIXES = {
     "heic": (".heic", ".heif", ".hif"),
     "raw": (".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw"),
 }
-READABLE = tuple(_SUFFIXES)
+READABLE = tuple(name for name in _SUFFIXES if name != "gif")
 """Formats that can be read (the last ones if their codec is installed)."""
 
 WRITABLE = ("png", "jpeg", "webp", "tiff", "bmp")
 """Formats that can be written."""
 
-PICTURE_SUFFIXES = frozenset(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
+PICTURE_SUFFIXES = frozenset(suffix for name in READABLE for suffix in _SUFFIXES[name])
 """Suffixes, in lower case, of files that are taken for pictures."""
 
 _BY_SUFFIX = {suffix: name for name, suffixes in _SUFFIXES.items() for suffix in suffixes}

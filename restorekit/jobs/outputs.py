@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from restorekit.errors import UsageError
-from restorekit.io.formats import PICTURE_SUFFIXES, WRITABLE, canonical_format, format_of_suffix, suffix_of_format
+from restorekit.io.formats import WRITABLE, canonical_format, format_of_suffix, suffix_of_format
 from restorekit.jobs.walk import STANDARD_STREAM, Item
 
 __all__ = ["DEFAULT_SUFFIX", "Job", "plan_outputs", "shard"]
@@ -104,7 +104,7 @@ def plan_outputs(
 
 
 def _is_file(items: Sequence[Item], out: Path) -> bool:
-    return len(items) == 1 and out.suffix.lower() in PICTURE_SUFFIXES and not out.is_dir()
+    return len(items) == 1 and format_of_suffix(out) is not None and not out.is_dir()
 
 
 def _to_stream(items: Sequence[Item], chosen: str | None) -> Job:
