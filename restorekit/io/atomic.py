@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,19 +12,23 @@ from typing import BinaryIO
 
 from restorekit.io.faults import Refusal
 
-__all__ = ["atomic_file", "is_temporary", "temporary_for"]
+__all__ = ["NAME_LETTERS", "atomic_file", "origin_of_temporary", "temporary_for"]
 
-_MARK = ".tmp"
+NAME_LETTERS = 150
+"""Letters of a file's name that stand in that of its temporary file (file systems allow 255 bytes in all)."""
+
+_TEMPORARY = re.compile(r"\.(.+)\.\d+-[0-9a-f]{8}\.tmp", re.DOTALL)
 
 
 def temporary_for(path: Path) -> Path:
     """Return a new name for a temporary file in the folder of a file: hidden, with the process and ``.tmp`` in it."""
-    return path.with_name(f".{path.name[:150]}.{os.getpid()}-{secrets.token_hex(4)}{_MARK}")
+    return path.with_name(f".{path.name[:NAME_LETTERS]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
-def is_temporary(path: Path, target: Path) -> bool:
-    """Return whether a path is a temporary file that was made for a target."""
-    return path.name.startswith(f".{target.name[:150]}.") and path.name.endswith(_MARK)
+def origin_of_temporary(path: Path) -> str | None:
+    """Return the start (``NAME_LETTERS``) of the name of the file that a temporary file was made for; None if it is none."""
+    match = _TEMPORARY.fullmatch(path.name)
+    return match.group(1) if match else None
 
 
 @contextmanager

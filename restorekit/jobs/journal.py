@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from restorekit.errors import UsageError
+from restorekit.io.atomic import NAME_LETTERS, origin_of_temporary
 from restorekit.io.faults import about
 from restorekit.jobs.outputs import Job
 from restorekit.jobs.walk import STANDARD_STREAM
@@ -233,12 +234,12 @@ def sweep(jobs: Sequence[Job]) -> int:
     names: dict[Path, set[str]] = {}
     for job in jobs:
         if job.target != STANDARD_STREAM:
-            names.setdefault(job.target.parent, set()).add(job.target.name[:150])
+            names.setdefault(job.target.parent, set()).add(job.target.name[:NAME_LETTERS])
     removed = 0
     for folder, targets in names.items():
         for path in folder.glob(".*.tmp"):
-            origin = path.name[1:].rsplit(".", 2)[0]
-            if origin in targets:
+            origin = origin_of_temporary(path)
+            if origin is not None and origin in targets:
                 path.unlink(missing_ok=True)
                 removed += 1
     if removed:

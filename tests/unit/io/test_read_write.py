@@ -15,7 +15,7 @@ import pytest
 
 from restorekit.errors import PictureError, UnknownNameError, UsageError
 from restorekit.io import FileError, ImageData, Limits, Metadata, encode_image, read_image, read_size, write_image
-from restorekit.io.atomic import atomic_file, is_temporary, temporary_for
+from restorekit.io.atomic import atomic_file, origin_of_temporary, temporary_for
 from tests.unit.io.samples import full_metadata, jpeg, picture, smooth, values
 
 
@@ -178,8 +178,10 @@ def test_temporary_files_are_told_from_others() -> None:
     temporary = temporary_for(target)
     assert temporary.parent == target.parent
     assert ".tmp" in temporary.name
-    assert is_temporary(temporary, target)
-    assert not is_temporary(temporary, Path("folder/other.png"))
+    assert origin_of_temporary(temporary) == target.name
+    assert origin_of_temporary(temporary_for(Path("x" * 200))) == "x" * 150
+    for name in (".picture.png", "picture.png.tmp", ".picture.png.12.tmp", ".~lock.tmp"):
+        assert origin_of_temporary(Path(name)) is None
 
 
 @pytest.mark.parametrize(("bits", "format"), [(16, "jpeg"), (16, "webp"), (16, "bmp"), (32, "png"), (32, "jpeg")])
