@@ -12,21 +12,23 @@ from typing import BinaryIO
 
 from restorekit.io.faults import Refusal
 
-__all__ = ["NAME_LETTERS", "atomic_file", "origin_of_temporary", "temporary_for"]
-
-NAME_LETTERS = 150
-"""Letters of a file's name that stand in that of its temporary file (file systems allow 255 bytes in all)."""
+__all__ = ["atomic_file", "origin_of_temporary", "short_name", "temporary_for"]
 
 _TEMPORARY = re.compile(r"\.(.+)\.\d+-[0-9a-f]{8}\.tmp", re.DOTALL)
 
 
+def short_name(name: str) -> str:
+    """Return what of a file's name stands in that of its temporary file; file systems allow 255 bytes in all."""
+    return os.fsencode(name)[:200].decode("utf-8", "ignore")
+
+
 def temporary_for(path: Path) -> Path:
     """Return a new name for a temporary file in the folder of a file: hidden, with the process and ``.tmp`` in it."""
-    return path.with_name(f".{path.name[:NAME_LETTERS]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    return path.with_name(f".{short_name(path.name)}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
 def origin_of_temporary(path: Path) -> str | None:
-    """Return the start (``NAME_LETTERS``) of the name of the file that a temporary file was made for; None if it is none."""
+    """Return the short name of the file that a temporary file was made for, or None if the path is none."""
     match = _TEMPORARY.fullmatch(path.name)
     return match.group(1) if match else None
 

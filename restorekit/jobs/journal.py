@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from restorekit.errors import UsageError
-from restorekit.io.atomic import NAME_LETTERS, origin_of_temporary
+from restorekit.io.atomic import origin_of_temporary, short_name
 from restorekit.io.faults import about
 from restorekit.jobs.outputs import Job
 from restorekit.jobs.walk import STANDARD_STREAM
@@ -234,7 +234,7 @@ def sweep(jobs: Sequence[Job]) -> int:
     names: dict[Path, set[str]] = {}
     for job in jobs:
         if job.target != STANDARD_STREAM:
-            names.setdefault(job.target.parent, set()).add(job.target.name[:NAME_LETTERS])
+            names.setdefault(job.target.parent, set()).add(short_name(job.target.name))
     removed = 0
     for folder, targets in names.items():
         for path in folder.glob(".*.tmp"):

@@ -173,13 +173,20 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
     assert (tmp_path / "real.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_names_may_be_as_long_as_the_file_system_allows(tmp_path: Path) -> None:
+    for name in ("x" * 251, "图" * 83):
+        path = tmp_path / f"{name}.png"
+        picture().save(path)
+        assert path.exists()
+
+
 def test_temporary_files_are_told_from_others() -> None:
     target = Path("folder/picture.png")
     temporary = temporary_for(target)
     assert temporary.parent == target.parent
     assert ".tmp" in temporary.name
     assert origin_of_temporary(temporary) == target.name
-    assert origin_of_temporary(temporary_for(Path("x" * 200))) == "x" * 150
+    assert origin_of_temporary(temporary_for(Path("x" * 250))) == "x" * 200
     for name in (".picture.png", "picture.png.tmp", ".picture.png.12.tmp", ".~lock.tmp"):
         assert origin_of_temporary(Path(name)) is None
 
