@@ -1,7 +1,8 @@
-"""What holds for every test: no network beyond this machine, no cache of the user's, no clock."""
+"""What holds for every test: no network beyond this machine, no cache of the user's, no clock, one thread."""
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,10 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+
+# Small pictures gain nothing from threads, and lose much on a busy machine. Set before PyTorch starts, for child
+# processes, too.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("default", deadline=None, print_blob=True)
 settings.load_profile("default")
