@@ -23,13 +23,16 @@ Examples:
 
 @app.command(epilog=_RUN_EXAMPLES)
 def run(
-    recipe: Annotated[str, typer.Argument(help="What to learn: seven-task.")],
+    recipe: Annotated[str, typer.Argument(help="What to learn: seven-task, or tone (the tone curve alone).")],
     clean: Annotated[list[Path], typer.Option(help="Folder of clean pictures; may be given several times.")],
     out: Annotated[Path, typer.Option(help="Folder of the run; if it holds one, that run goes on.")],
     model: Annotated[str, typer.Option(help="Family or variant.")] = "resunet",
     steps: Annotated[int, typer.Option(min=1, help="Length of the run.")] = 20_000,
     learning_rate: Annotated[float, typer.Option(help="Peak of the learning rate.")] = 1e-3,
     start_from: Annotated[str | None, typer.Option(help="Run whose weights are taken over where they fit.")] = None,
+    freeze: Annotated[
+        str | None, typer.Option(help="Part of the network that keeps its weights, such as tone.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     threads: Annotated[int, typer.Option(min=1, help="Processor threads.")] = 1,
     watch: Annotated[Path | None, typer.Option(help="Folder of test sets to score on now and then.")] = None,
@@ -43,7 +46,7 @@ def run(
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(threads)
-    config = TrainConfig(steps=steps, learning_rate=learning_rate, start_from=start_from)
+    config = TrainConfig(steps=steps, learning_rate=learning_rate, start_from=start_from, freeze=freeze)
     watch_with = watcher(watch, model) if watch else None
     start_run(recipe, variant=model, clean=clean, out=out, config=config, device=device, watch=watch_with)
 

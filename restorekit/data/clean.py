@@ -41,14 +41,17 @@ class CleanPictures:
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def crop(self, generator: torch.Generator, side: int, *, smallest_scale: float) -> NDArray[np.uint8]:
+    def crop(
+        self, generator: torch.Generator, side: int, *, smallest_scale: float, unscaled: float = 0.5
+    ) -> NDArray[np.uint8]:
         """Cut a random square, reduced by a random scale, flipped and turned at random.
 
         Args:
             generator: Source of all randomness.
             side: Side of the result, in pixels.
-            smallest_scale: Half of the crops are not reduced, the others by a scale from here to 1; a picture that is
-                too small for its scale is reduced less, and enlarged if it is smaller than ``side``.
+            smallest_scale: Crops are reduced by a scale from here to 1; a picture that is too small for its scale is
+                reduced less, and enlarged if it is smaller than ``side``.
+            unscaled: Share of the crops that are not reduced.
 
         Returns:
             ``(side, side, 3)``.
@@ -56,7 +59,7 @@ class CleanPictures:
         index, turn = (int(torch.randint(0, n, (), generator=generator)) for n in (len(self), 8))
         top, left, coin, scale = torch.rand(4, generator=generator).tolist()
         picture = self.pictures[index]
-        scale = 1.0 if coin < 0.5 else smallest_scale + (1 - smallest_scale) * scale
+        scale = 1.0 if coin < unscaled else smallest_scale + (1 - smallest_scale) * scale
         window = min(round(side / scale), *picture.shape[:2])
         y, x = (
             int(share * (length - window + 1)) for share, length in zip((top, left), picture.shape[:2], strict=True)

@@ -23,15 +23,16 @@ class Mixture:
     Attributes:
         shares: Task -> share of the pictures; normalised to a sum of 1.
         degradations: Task -> names of the degradations, one of which is drawn; an empty tuple leaves the picture clean.
-        whole_picture: Tasks that concern the tone of the whole picture; their crops are reduced more, so that they show
-            more of a scene.
+        tone: Tasks that concern the tone of the whole picture.
+        whole_picture: Tasks whose crops are reduced more, so that they show more of a scene.
         store_as_jpeg: Share of the degraded pictures that are then stored as a good JPEG, as real pictures are.
-        dark_scenes: Share of the clean pictures, outside ``whole_picture``, that are made darker first: some scenes are
-            dark and right as they are.
+        dark_scenes: Share of the clean pictures, outside ``tone``, that are made darker first: some scenes are dark and
+            right as they are.
     """
 
     shares: Mapping[str, float]
     degradations: Mapping[str, tuple[str, ...]]
+    tone: frozenset[str] = field(default_factory=frozenset)
     whole_picture: frozenset[str] = field(default_factory=frozenset)
     store_as_jpeg: float = 0.15
     dark_scenes: float = 0.12
@@ -96,9 +97,10 @@ class Synthesis:
 
     def _pair(self, task: str, side: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         wide = task in self.mixture.whole_picture
-        cut = self.clean.crop(generator, 2 * side, smallest_scale=0.25 if wide else 0.4)
+        scales = {"smallest_scale": 0.25, "unscaled": 0.1} if wide else {"smallest_scale": 0.4, "unscaled": 0.5}
+        cut = self.clean.crop(generator, 2 * side, **scales)
         clean = torch.from_numpy(cut).permute(2, 0, 1).float()[None] / 255
-        if not wide and uniform(generator, 0, 1) < self.mixture.dark_scenes:
+        if task not in self.mixture.tone and uniform(generator, 0, 1) < self.mixture.dark_scenes:
             clean = clean * uniform(generator, 0.3, 0.9)
         degraded = self._degrade(clean, task, generator)
         around = torch.nn.functional.interpolate(degraded, size=(self.surroundings,) * 2, mode="area")

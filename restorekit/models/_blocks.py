@@ -24,11 +24,9 @@ class ToneCurve(nn.Module):
     the largest colour of each pixel (haze leaves no dark pixels: He et al., "dark channel prior", CVPR 2009); they are
     the same for every size and cut.
 
-    A restorer that re-tones must know when *not* to: the curve is multiplied with the probability that the picture is
-    hazy or dark, and the gradient does not flow through that probability, so that the classifier is trained by its own
-    loss alone and cannot be bent to excuse the curve.
-
-    The curve is ``x (1 + gain) + offset + share x^0.4``, all three per colour.
+    A restorer that re-tones must know when *not* to: nothing happens unless the picture is more likely damaged than not,
+    and from there on the curve sets in gradually. The gradient does not flow through that probability, so that the
+    classifier is trained by its own loss alone and cannot be bent to excuse the curve.
 
     Args:
         thumbnail: Side of the square thumbnail that is looked at, in pixels.
@@ -82,9 +80,21 @@ class ToneCurve(nn.Module):
         Returns:
             ``(B, 3, H, W)``, not clamped.
         """
-        logits, curve = description.split([len(TONES), _CURVE], 1)
-        sure = 1 - logits.softmax(1)[:, :1].detach()
-        gain, offset, share = (sure * curve)[:, :, None, None].chunk(3, 1)
+        damaged = 1 - description[:, : len(TONES)].softmax(1)[:, :1].detach()
+        return self.curved(image, description, strength=(2 * damaged - 1).clamp_min(0))
+
+    def curved(self, image: Tensor, description: Tensor, *, strength: Tensor | float = 1.0) -> Tensor:
+        """Apply the curve ``x (1 + gain) + offset + share x^0.4``, whatever the classifier says.
+
+        Args:
+            image: ``(B, 3, H, W)``, in [0, 1].
+            description: ``(B, size)`` of the whole picture, from ``describe``.
+            strength: ``(B, 1)`` or a number, 0 to 1: how much of the curve is applied.
+
+        Returns:
+            ``(B, 3, H, W)``, not clamped.
+        """
+        gain, offset, share = (strength * description[:, len(TONES) :])[:, :, None, None].chunk(3, 1)
         return image * (1 + gain) + offset + share * _brighten(image.clamp(0, 1))
 
 

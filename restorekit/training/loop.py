@@ -64,7 +64,8 @@ class TrainConfig:
         precision: ``"bf16"`` (autocast) or ``"fp32"``.
         save_seconds: Time between checkpoints.
         seed: Seed of the initial weights.
-        start_from: Weights to start from, or ``None``.
+        start_from: Run whose weights are taken over, or ``None``.
+        freeze: Part of the network, by its name, that keeps its weights, or ``None``.
     """
 
     steps: int
@@ -83,6 +84,7 @@ class TrainConfig:
     save_seconds: float = 180.0
     seed: int = 0
     start_from: str | None = None
+    freeze: str | None = None
 
     def stage(self, step: int) -> Stage:
         """Return the stage of a step."""
@@ -161,6 +163,8 @@ def train(
         raise UsageError(f"precision {config.precision!r} is unknown to training; use bf16 or fp32")
     folder.mkdir(parents=True, exist_ok=True)
     model = model.to(device).to(memory_format=torch.channels_last).train()
+    if config.freeze is not None:
+        model.get_submodule(config.freeze).requires_grad_(False)
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
     state = _State(model=model, average=deepcopy(model).eval().requires_grad_(False), optimiser=optimiser)
     checkpoint = folder / "last.pt"

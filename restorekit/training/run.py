@@ -18,16 +18,16 @@ from torch import nn
 from restorekit.errors import ModelError, UsageError
 from restorekit.models import MODELS, ModelSpec
 from restorekit.registry import Registry
-from restorekit.training.loop import TrainConfig, train
-from restorekit.training.recipes.seven_task import seven_task
-from restorekit.training.tasks.restoration import RestorationTask
+from restorekit.training.loop import Task, TrainConfig, train
+from restorekit.training.recipes.seven_task import seven_task, tone
 
 __all__ = ["RECIPES", "find_variant", "load_average", "start_run"]
 
 _log = logging.getLogger(__name__)
 
-RECIPES: Registry[Callable[..., RestorationTask]] = Registry("recipe")
+RECIPES: Registry[Callable[..., Task]] = Registry("recipe")
 RECIPES.register("seven-task", seven_task)
+RECIPES.register("tone", tone)
 
 
 def start_run(

@@ -6,13 +6,15 @@ The shares follow what the tasks cost to learn; clean pictures are there so that
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from restorekit.data.clean import CleanPictures
 from restorekit.data.synthesis import Mixture, Synthesis
 from restorekit.training.tasks.restoration import RestorationTask
+from restorekit.training.tasks.tone import ToneTask
 
-__all__ = ["MIXTURE", "seven_task"]
+__all__ = ["MIXTURE", "seven_task", "tone"]
 
 MIXTURE = Mixture(
     shares={
@@ -35,8 +37,25 @@ MIXTURE = Mixture(
         "snow": ("snow",),
         "clean": (),
     },
+    tone=frozenset({"haze", "low_light"}),
     whole_picture=frozenset({"haze", "low_light"}),
 )
+
+
+def tone(folders: Sequence[Path], *, warm: bool = False, seed: int = 2) -> ToneTask:
+    """Build the task that trains the tone curve alone, on whole scenes.
+
+    Args:
+        folders: Folders of clean pictures.
+        warm: Not used.
+        seed: Seed of the synthesis.
+
+    Returns:
+        The task.
+    """
+    shares = {**MIXTURE.shares, "haze": 0.3, "low_light": 0.2}
+    mixture = replace(MIXTURE, shares=shares, whole_picture=frozenset(shares))
+    return ToneTask(synthesis=Synthesis(clean=CleanPictures(folders), mixture=mixture, seed=seed))
 
 
 def seven_task(folders: Sequence[Path], *, warm: bool = False, seed: int = 1) -> RestorationTask:
