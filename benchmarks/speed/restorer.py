@@ -24,10 +24,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from restorekit.hub import load
+from restorekit.hub import UNMEASURED, load
 from restorekit.inference import Restorer
 from restorekit.inference.measure import Job, measure_rule, peak_memory, seconds_per_megapixel
-from restorekit.inference.restorer import UNMEASURED
 from restorekit.io import read_image
 from restorekit.models import MODELS
 from restorekit.resources import records

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 (the name that the field uses)
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -140,7 +140,7 @@ class _ArrayCanvas(Canvas):
 
     @property
     def pixel_bytes(self) -> int:
-        return int(self._before.itemsize) * self._before.shape[2]
+        return int(self._before.itemsize * self._before.shape[2])
 
     def _take(self, box: Box) -> Tensor:
         view = self._before[box.top : box.bottom, box.left : box.right, : self._colours]

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from restorekit.errors import UsageError
-from restorekit.hub import InferenceRule, load
+from restorekit.hub import UNMEASURED, InferenceRule, load
 from restorekit.inference.device import choose_device, choose_precision, free_memory
 from restorekit.inference.engine import Engine, Tally
 from restorekit.inference.mask import Mask, open_mask
@@ -26,26 +26,17 @@ from restorekit.io import ImageData
 from restorekit.models import SizeRule
 from restorekit.ops.tiles import Box
 
-__all__ = ["UNMEASURED", "Progress", "Restored", "Restorer", "Summary"]
+__all__ = ["Progress", "Restored", "Restorer", "Summary"]
 
 T = TypeVar("T")
 P = TypeVar("P", Tensor, NDArray[Any], Image.Image, ImageData)
 Progress = Callable[[int, int], None]
 
 _SHARE = {"cpu": 0.7, "cuda": 0.85, "mps": 0.7}  # of the free memory that one restoration takes of its own accord
-_TOGETHER = 2**20  # pixels that are restored in one pass when several small pictures of equal size come together
+_TOGETHER = {"cpu": 2**16, "cuda": 2**20, "mps": 2**20}  # pixels of small pictures that share a pass (measured: a CPU
+# gains from sharing up to here and loses beyond, when the features leave its cache)
+_STRIP = 2**18  # pixels that are written at a time
 _SMALLEST_OPTION = 16  # side of a tile, in pixels, below which the wish is taken for a slip
-
-UNMEASURED = InferenceRule(
-    precision="fp32",
-    channels_last=False,
-    overlap=64,
-    bytes_per_pixel=16384.0,
-    base_bytes=2**28,
-    seconds_per_megapixel=None,
-    whole_vs_tiled_db=None,
-)
-"""How weights without a card are used: as the most demanding networks are, so rather in tiles than out of memory."""
 
 _log = logging.getLogger(__name__)
 
@@ -375,7 +366,8 @@ class Restorer:
         for (area, _), same in groupby(canvases, key=lambda canvas: (self._area(canvas), canvas.store)):
             rest = list(same)
             plan = self._plan(area.height, area.width, budget, pixel_bytes=rest[0].pixel_bytes)
-            fitting = min(budget.bytes // max(plan.bytes, 1), _TOGETHER // (area.height * area.width))
+            most = _TOGETHER[self.engine.device.type]
+            fitting = min(budget.bytes // max(plan.bytes, 1), most // (area.height * area.width))
             count = 1 if plan.tile else max(fitting, 1)
             for start in range(0, len(rest), count):
                 yield rest[start : start + count], plan
@@ -405,10 +397,11 @@ class Restorer:
             seen=meter.stage(own, area.height * area.width),
         )
         for band in tiling.bands(area, plan.tile):
-            box = Box(area.top + band.top, area.left, band.rows.shape[2], area.width)
-            share = strength if mask is None else strength * mask.share(box)
-            for canvas, rows in zip(canvases, band.rows, strict=True):
-                canvas.write(box, rows, share)
+            for strip in band.strips(_STRIP):  # rounding and mixing take some copies of what they work on
+                box = Box(area.top + strip.top, area.left, strip.rows.shape[2], area.width)
+                share = strength if mask is None else strength * mask.share(box)
+                for canvas, rows in zip(canvases, strip.rows, strict=True):
+                    canvas.write(box, rows, share)
 
     def _budget(self) -> Budget:
         kind = self.engine.device.type

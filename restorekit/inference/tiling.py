@@ -30,6 +30,12 @@ class Band:
     top: int
     rows: Tensor
 
+    def strips(self, pixels: int) -> Iterator[Band]:
+        """Yield the rows again, in bands of about so many pixels at most."""
+        step = max(1, pixels // self.rows.shape[3])
+        for start in range(0, self.rows.shape[2], step):
+            yield Band(self.top + start, self.rows[:, :, start : start + step])
+
 
 @dataclass
 class Tiling:

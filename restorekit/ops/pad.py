@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F  # noqa: N812 (the name that the field uses)
+import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = ["crop_to", "pad_to", "padded_length"]

@@ -15,7 +15,10 @@ from restorekit.inference.measure import Job, peak_memory
 from restorekit.models import MODELS
 from tests.unit.inference.fakes import RULE, Invert
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA card")
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA card"),
+]
 
 SIZE = MODELS.get("resunet").size
 
