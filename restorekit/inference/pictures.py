@@ -28,7 +28,7 @@ __all__ = ["THUMBNAIL", "Canvas", "Opened", "open_picture"]
 THUMBNAIL = 512
 """Longest side, in pixels, of the reduced copy that a network describes a picture from."""
 
-_CHUNK = 2**20  # pixels that are converted at a time while a picture is reduced
+_CHUNK = 2**18  # pixels that are converted at a time while a picture is reduced
 _FLOAT_RANGE = (-0.5, 1.5)  # what filters leave of [0, 1]; beyond it the picture is in another unit
 
 _SCALES = {torch.uint8: 255, torch.uint16: 65535}
@@ -111,17 +111,15 @@ class Canvas(ABC):
         factor = math.ceil(max(self.height, self.width) / THUMBNAIL)
         if factor == 1:
             return self.read(Box(0, 0, self.height, self.width)).unsqueeze(0).contiguous()
-        step = factor * max(1, _CHUNK // (factor * self.width))
-        chunks = [
-            F.avg_pool2d(
-                self.read(Box(top, 0, min(step, self.height - top), self.width)).unsqueeze(0),
-                factor,
-                ceil_mode=True,
-                count_include_pad=False,
+        rows = max(1, _CHUNK // (factor**2 * math.ceil(self.width / factor)))  # of the copy, at a time
+        copy = torch.empty(1, 3, math.ceil(self.height / factor), math.ceil(self.width / factor), device=self.store)
+        for top in range(0, copy.shape[2], rows):
+            box = Box(top * factor, 0, min(rows * factor, self.height - top * factor), self.width)
+            # written into what is there already: small results between large ones would leave the memory in pieces
+            copy[:, :, top : top + rows] = F.avg_pool2d(
+                self.read(box).unsqueeze(0), factor, ceil_mode=True, count_include_pad=False
             )
-            for top in range(0, self.height, step)
-        ]
-        return torch.cat(chunks, 2)
+        return copy
 
 
 class _ArrayCanvas(Canvas):
@@ -317,7 +315,7 @@ def _intersect(a: Box, b: Box) -> Box | None:
 
 def _to_float(pixels: Tensor) -> Tensor:
     scale = _SCALES.get(pixels.dtype)
-    return pixels.to(torch.float32) if scale is None else pixels.to(torch.float32) / scale
+    return pixels.to(torch.float32) if scale is None else pixels.to(torch.float32).div_(scale)
 
 
 def _from_float(value: Tensor, dtype: torch.dtype) -> Tensor:

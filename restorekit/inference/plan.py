@@ -22,7 +22,7 @@ TILES = (2048, 1536, 1024, 768, 512, 384, 256, 192, 128, 96, SMALLEST_TILE)
 """Sides that are chosen from. Larger tiles would save no work worth their memory; and with few sides to choose from, a
 little more or less free memory does not change the plan, and with it the last bits of the picture."""
 
-_KEPT = 2**26  # bytes; measured with glibc: from tile to tile the memory grows by this and not further
+_KEPT = 2**25  # bytes; measured with glibc: from tile to tile the memory grows by this and not further
 _FLOAT_RGB = 12  # bytes of a pixel in float32
 
 
