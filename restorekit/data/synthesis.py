@@ -28,6 +28,7 @@ class Mixture:
         store_as_jpeg: Share of the degraded pictures that are then stored as a good JPEG, as real pictures are.
         dark_scenes: Share of the clean pictures, outside ``tone``, that are made darker first: some scenes are dark and
             right as they are.
+        grey: Share of the clean pictures that lose their colour first: few colours are not a sign of haze.
     """
 
     shares: Mapping[str, float]
@@ -36,6 +37,7 @@ class Mixture:
     whole_picture: frozenset[str] = field(default_factory=frozenset)
     store_as_jpeg: float = 0.15
     dark_scenes: float = 0.12
+    grey: float = 0.05
 
     def tasks(self, count: int, generator: torch.Generator) -> list[str]:
         """Draw a task for each of ``count`` pictures, evenly (systematic sampling: every batch has its share)."""
@@ -102,6 +104,8 @@ class Synthesis:
         clean = torch.from_numpy(cut).permute(2, 0, 1).float()[None] / 255
         if task not in self.mixture.tone and uniform(generator, 0, 1) < self.mixture.dark_scenes:
             clean = clean * uniform(generator, 0.3, 0.9)
+        if uniform(generator, 0, 1) < self.mixture.grey:
+            clean = clean.mean(1, keepdim=True).expand_as(clean)
         degraded = self._degrade(clean, task, generator)
         around = torch.nn.functional.interpolate(degraded, size=(self.surroundings,) * 2, mode="area")
         top, left = (int(torch.randint(0, side + 1, (), generator=generator)) for _ in range(2))

@@ -67,7 +67,7 @@ class Haze(Degradation):
         return cls(
             beta=0.2 + 1.6 * level_or_draw(generator, level),
             near=uniform(generator, 0, 0.35),
-            airlight=uniform(generator, 0.65, 1),
+            airlight=uniform(generator, 0.45, 1),
             airlight_red=uniform(generator, -0.03, 0.03),
             airlight_blue=uniform(generator, -0.03, 0.03),
             ramp=ramp,

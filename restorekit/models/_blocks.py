@@ -14,6 +14,13 @@ __all__ = ["TONES", "ConvUNet", "ToneCurve"]
 TONES = ("none", "haze", "low_light")
 """What ``ToneCurve`` tells apart; the first needs no change of tone."""
 
+_SURE = ((0.55, 0.75), (0.75, 0.9))
+"""Probability of each damage at which the curve sets in, and at which it is applied in full: a picture that is dark and
+right is harmed more by a mistake than one that is clear."""
+
+_GREY = 0.02  # largest difference between the colours of a pixel that still counts as none
+_NEVER = -30.0  # logit
+
 _CURVE = 9  # per colour: gain, offset, share of the brightened copy
 
 
@@ -24,7 +31,7 @@ class ToneCurve(nn.Module):
     the largest colour of each pixel (haze leaves no dark pixels: He et al., "dark channel prior", CVPR 2009); they are
     the same for every size and cut.
 
-    A restorer that re-tones must know when *not* to: nothing happens unless the picture is more likely damaged than not,
+    A restorer that re-tones must know when *not* to: nothing happens unless the classifier is rather sure,
     and from there on the curve sets in gradually. The gradient does not flow through that probability, so that the
     classifier is trained by its own loss alone and cannot be bent to excuse the curve.
 
@@ -60,7 +67,11 @@ class ToneCurve(nn.Module):
         """
         with torch.autocast(image.device.type, enabled=False):  # a gain with eight bits would shift the whole picture
             statistics = self._statistics(image.float())
-            return torch.cat([self.classify(statistics), self.curve(statistics)], 1)
+            # without colour there is too little to tell haze by; softness is no damage in a black-and-white picture
+            grey = (image.amax(1) - image.amin(1)).amax((1, 2)) < _GREY
+            no_haze = grey[:, None] & torch.tensor([tone == "haze" for tone in TONES], device=image.device)
+            logits = self.classify(statistics).masked_fill(no_haze, _NEVER)
+            return torch.cat([logits, self.curve(statistics)], 1)
 
     def _statistics(self, image: Tensor) -> Tensor:
         """Return the order statistics, ``(B, 6 ranks)``, without the extremes, which hang on single pixels."""
@@ -80,8 +91,13 @@ class ToneCurve(nn.Module):
         Returns:
             ``(B, 3, H, W)``, not clamped.
         """
-        damaged = 1 - description[:, : len(TONES)].softmax(1)[:, :1].detach()
-        return self.curved(image, description, strength=(2 * damaged - 1).clamp_min(0))
+        return self.curved(image, description, strength=self.verdict(description).sum(1, keepdim=True))
+
+    def verdict(self, description: Tensor) -> Tensor:
+        """Return how far each damage is to be acted on, ``(B, len(TONES) - 1)``, 0 to 1, without gradient."""
+        likely = description[:, : len(TONES)].softmax(1)[:, 1:].detach()
+        low, high = torch.tensor(_SURE, device=likely.device).t()
+        return ((likely - low) / (high - low)).clamp(0, 1)
 
     def curved(self, image: Tensor, description: Tensor, *, strength: Tensor | float = 1.0) -> Tensor:
         """Apply the curve ``x (1 + gain) + offset + share x^0.4``, whatever the classifier says.
@@ -166,7 +182,7 @@ class ConvUNet(nn.Module):
         self.stem = nn.Sequential(nn.PixelUnshuffle(shuffle), nn.Conv2d(6 * shuffle**2, width, 3, padding=1))
         self.encoders = nn.ModuleList(level(i, n) for i, n in enumerate(encoder_blocks))
         self.downs = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
-        self.told = nn.Linear(self.tone.size, widths[-1])
+        self.told = nn.Linear(len(TONES) - 1, widths[-1])
         self.middle = level(len(encoder_blocks), middle_blocks)
         self.ups = nn.ModuleList(nn.Sequential(nn.Conv2d(b, 4 * a, 1), nn.PixelShuffle(2)) for a, b in pairwise(widths))
         self.decoders = nn.ModuleList(level(i, n) for i, n in enumerate(decoder_blocks))
@@ -197,8 +213,8 @@ class ConvUNet(nn.Module):
             x = encoder(x)
             skips.append(x)
             x = down(x)
-        # told, not asked: what the U-Net wants must not bend the description
-        x = self.middle(x + self.told(description.detach())[:, :, None, None])
+        # the verdict and no more: a hint of haze would do to make it take haze away
+        x = self.middle(x + self.told(self.tone.verdict(description))[:, :, None, None])
         for up, decoder, skip in zip(reversed(self.ups), reversed(self.decoders), reversed(skips), strict=True):
             x = decoder(up(x) + skip)
         gain, offset = self.head(x).float().chunk(2, 1)

@@ -85,7 +85,7 @@ def release_run(
         scores=Scores(
             protocol=PROTOCOL,
             rows=tuple(rows),
-            commands=(*(start["command"] for start in record["starts"]), shlex.join(["restorekit", *sys.argv[1:]])),
+            commands=(*_lineage(run), shlex.join(["restorekit", *sys.argv[1:]])),
             commit=_commit(),
             device=f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} thread(s)",
             torch=torch.__version__,
@@ -104,6 +104,14 @@ def _record(run: Path) -> dict[str, Any]:
             f"{run} holds no record of a run ({error}); name a folder that `restorekit train run` made"
         ) from error
     return record
+
+
+def _lineage(run: Path) -> list[str]:
+    """Return the commands that made the weights of a run, those of the runs that it started from first."""
+    record = _record(run)
+    parents = [Path(p) for p in record.get("parents", [record["starts"][0]["config"]["start_from"]]) if p]
+    earlier = [command for parent in parents if (parent / "run.json").exists() for command in _lineage(parent)]
+    return [*earlier, *(start["command"] for start in record["starts"])]
 
 
 def _source(record: Mapping[str, Any]) -> str:

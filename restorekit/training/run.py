@@ -19,7 +19,7 @@ from restorekit.errors import ModelError, UsageError
 from restorekit.models import MODELS, ModelSpec
 from restorekit.registry import Registry
 from restorekit.training.loop import Task, TrainConfig, train
-from restorekit.training.recipes.seven_task import seven_task, tone
+from restorekit.training.recipes.seven_task import careful, seven_task, tone
 
 __all__ = ["RECIPES", "find_variant", "load_average", "start_run"]
 
@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 
 RECIPES: Registry[Callable[..., Task]] = Registry("recipe")
 RECIPES.register("seven-task", seven_task)
+RECIPES.register("careful", careful)
 RECIPES.register("tone", tone)
 
 

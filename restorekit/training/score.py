@@ -167,5 +167,5 @@ def _read(path: Path) -> Picture:
 
 
 def _psnr(a: Picture, b: Picture) -> float:
-    first, second = (torch.from_numpy(x).permute(2, 0, 1)[None].double() for x in (a, b))
+    first, second = (torch.from_numpy(x.astype(np.float64)).permute(2, 0, 1)[None] for x in (a, b))
     return float(psnr(first, second, data_range=255)[0])

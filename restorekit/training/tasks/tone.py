@@ -27,7 +27,7 @@ class ToneTask:
 
     synthesis: Synthesis
     floor: float = 1e-3
-    false_alarm: float = 1.0
+    false_alarm: float = 1.5
 
     def batch(self, number: int, *, count: int, side: int) -> Batch:
         """Make batch ``number``; see ``Synthesis.batch``."""
