@@ -14,7 +14,7 @@ Deviations, none of which changes the result of a released configuration but for
   steps (scale, ``decompose``, projection) are one matrix product and a small correction.
 - Without gradients the long chains run in bands of rows (``ops.bands``): what is wide stays in the cache.
 - Under bfloat16 autocast on a processor with matrix units, a 1x1 convolution and the depth-wise one behind it are one
-  dense convolution, which such a unit does faster than it moves the result of the first.
+  dense convolution.
 
 ``HOGformerTiny`` is this project's own small relative: the same transformer blocks on a convolutional trunk.
 
@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import Literal
 
 import torch
@@ -36,7 +36,9 @@ from restorekit.errors import UsageError
 from restorekit.models._blocks import ConvUNet
 from restorekit.models._spec import ModelSpec, SizeRule, StateDict, register_model
 from restorekit.ops.bands import band_rows, bands, over_bands
+from restorekit.ops.channel_attention import attend, mix, precise, products, weigh
 from restorekit.ops.hog import describe_patches, pixel_keys
+from restorekit.ops.matrix_unit import dense_pays, has_matrix_unit
 from restorekit.ops.rows import (
     fill_patches,
     group,
@@ -90,11 +92,6 @@ def _reorder_half(x: Tensor, sources: Tensor, patch: int) -> Tensor:
     return to_picture(rows, *half.shape[2:])[:, :, :height, :width]
 
 
-def _precise(x: Tensor) -> Tensor:
-    """Return at least float32."""
-    return x if x.dtype == torch.float64 else x.float()
-
-
 # --- attention --------------------------------------------------------------------------------------------------------
 
 
@@ -116,6 +113,7 @@ class Attention(nn.Module):
     def __init__(self, channels: int, heads: int, *, bias: bool, patch: int = _PATCH, bins: int = _BINS) -> None:
         super().__init__()
         self.heads, self.patch, self.bins = heads, patch, bins
+        self.joinable = not bias and has_matrix_unit()  # with a bias the border would differ
         self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
         self.qkv = nn.Conv2d(channels, 5 * channels, 1, bias=bias)
         self.qkv_dwconv = nn.Conv2d(5 * channels, 5 * channels, 3, padding=1, groups=5 * channels, bias=bias)
@@ -129,11 +127,12 @@ class Attention(nn.Module):
         channels, height, width = x.shape[1:]
         half = channels // 2
         with torch.autocast(x.device.type, enabled=False):  # orders hang on the last bits of their keys
-            order, histogram = self.order_patches(_precise(x[:, :half]))
+            order, histogram = self.order_patches(precise(x[:, :half]))
         padded = (height + -height % self.patch, width + -width % self.patch)
         sources = patch_sources(order, *padded, self.patch)
         grid = (padded[0] // self.patch, padded[1] // self.patch)
         told = self.bin_proj(histogram.to(x.dtype).transpose(1, 2).reshape(x.shape[0], -1, *grid))
+        told = told.contiguous(memory_format=torch.channels_last)
         told = F.interpolate(told, size=(height, width), mode="bilinear", align_corners=False)
         x = torch.cat([_reorder_half(x, sources, self.patch) + told, x[:, half:]], 1)
         x = self._attend_alike(x) if self.heads == 1 else self._attend_sorted(x)
@@ -141,7 +140,7 @@ class Attention(nn.Module):
 
     def _project(self, x: Tensor) -> Tensor:
         """Return q1, k1, q2, k2, v as ``(B, 5 C, H, W)``."""
-        if _densely(x, self.qkv):
+        if self.joinable and dense_pays(x, widest=64):
             return F.conv2d(x, self.qkv_dwconv.weight * self.qkv.weight, padding=1)
         return self.qkv_dwconv(self.qkv(x))
 
@@ -151,14 +150,13 @@ class Attention(nn.Module):
         sums, values = [], []
         for band, own in bands(x, rows=rows, halo=1):
             q1, k1, q2, k2, v = to_rows(self._project(band)[:, :, own])[:, None].chunk(5, 3)
-            sums.append((_products(q1, k1), _products(q2, k2)))
-            values.append(v)
-        first, second = (_weigh([both[i] for both in sums], self.temperature) for i in (0, 1))
-        width = x.shape[3]
-        done = [
-            self.project_out(to_picture(_mix(v, first)[:, 0] * _mix(v, second)[:, 0], v.shape[2] // width, width))
-            for v in values
-        ]
+            sums.append((products(q1, k1), products(q2, k2)))
+            values.append(v.contiguous())  # alone: a view would keep the band
+        first, second = (weigh([both[i] for both in sums], self.temperature) for i in (0, 1))
+        width, done = x.shape[3], []
+        for v in values:
+            product = (mix(v, first) * mix(v, second))[:, 0]
+            done.append(self.project_out(to_picture(product, v.shape[2] // width, width)))
         return done[0] if len(done) == 1 else torch.cat(done, 2)
 
     def _attend_sorted(self, x: Tensor) -> Tensor:
@@ -167,52 +165,18 @@ class Attention(nn.Module):
         channels, heads = x.shape[1], self.heads
         qkv = over_bands(self._project, x, rows=band_rows(x, channels=10 * channels), halo=1)
         with torch.autocast(x.device.type, enabled=False):
-            order = self.order_pixels(_precise(qkv[:, 4 * channels :]))
+            order = self.order_pixels(precise(qkv[:, 4 * channels :]))
         rows = to_rows(qkv)
         batch, length = order.shape
         if length % heads:  # zeros behind the last pixel; they stay there
             more = torch.arange(length, length + -length % heads, device=order.device).expand(batch, -1)
             order, rows = torch.cat([order, more], 1), F.pad(rows, (0, 0, 0, more.shape[1]))
         q1, k1, q2, k2, v = group(rows, order, heads)
-        first = _mix(spread(v, heads), _weigh([_products(q1, k1)], self.temperature))
-        second = _mix(v, _weigh([_products(q2, k2)], self.temperature))
+        first = attend(q1, k1, spread(v, heads), self.temperature)
+        second = attend(q2, k2, v, self.temperature)
         product = spread(first, heads, back=True) * second
         done = ungroup(product, order, heads)[:, :length]
         return self.project_out(to_picture(done, height, width))
-
-
-def _products(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Multiply columns of ``(B, f, n, C)`` with each other, ``(B, f, C, C)``, and with themselves, ``(B, f, C)``."""
-    squares = (_precise(t).square().sum(2) for t in (q, k))
-    return (_precise(q.transpose(2, 3) @ k), *squares)  # type: ignore[return-value]  # two squares
-
-
-def _weigh(products: list[tuple[Tensor, Tensor, Tensor]], temperature: Tensor) -> Tensor:
-    """Return the weights ``(B, f, C, C)`` of columns from the products of all bands; a row sums to less than one."""
-    qk, qq, kk = (torch.stack(parts).sum(0) if len(parts) > 1 else parts[0] for parts in zip(*products, strict=True))
-    lengths = [squares.sqrt().clamp_min(1e-12) for squares in (qq, kk)]
-    weights = (qk / (lengths[0][:, :, :, None] * lengths[1][:, :, None]) * temperature).exp()
-    return weights / (1 + weights.sum(-1, keepdim=True))
-
-
-def _mix(v: Tensor, weights: Tensor) -> Tensor:
-    """Mix the columns of ``(B, f, n, C)`` by weights ``(B, f, C, C)``."""
-    return v @ weights.transpose(2, 3).to(v.dtype)
-
-
-@cache
-def _has_matrix_unit() -> bool:
-    """Tell whether the processor multiplies bfloat16 matrices; some versions of torch do not know."""
-    find = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return bool(find is not None and find())
-
-
-def _densely(x: Tensor, first: nn.Conv2d) -> bool:
-    """Tell whether a 1x1 convolution and what stands behind it should be one dense convolution.
-
-    With a bias they are not the same at the border, where a depth-wise convolution sees zeros.
-    """
-    return x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and first.bias is None and _has_matrix_unit()
 
 
 # --- feed-forward -----------------------------------------------------------------------------------------------------
@@ -243,6 +207,7 @@ class FeedForward(nn.Module):
                 "choose embed_dim and expansion so that they are a multiple of 4"
             )
         inner = hidden // 4
+        self.joinable = not bias and has_matrix_unit()  # with a bias the border would differ
         self.project_in = nn.Conv2d(channels, 2 * hidden, 1, bias=bias)
         self.dwconv_5 = nn.Conv2d(inner, inner, 5, padding=2, groups=inner, bias=bias)
         self.dwconv_dilated = nn.Conv2d(inner, inner, 3, padding=2, dilation=2, groups=inner, bias=bias)
@@ -260,11 +225,12 @@ class FeedForward(nn.Module):
 
     def transform(self, x: Tensor) -> Tensor:
         """Transform ``(B, C, H, W)`` in one piece; a pixel sees its neighbours."""
-        branches = self._enter_densely(x) if _densely(x, self.project_in) else self._enter(x)
+        dense = self.joinable and dense_pays(x, widest=128)
+        branches = self._enter_densely(x) if dense else self._enter(x)
         return to_picture(self._leave(*branches), *x.shape[2:])
 
     def _enter(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return both branches after their convolutions, ``(B, L, 4 e)``."""
+        """Return both branches after their convolutions, ``(B, H, W, 2, 2, e)`` and ``(B, L, 4 e)``."""
         batch, _, height, width = x.shape
         inner, rows = self.dwconv_5.in_channels, to_rows(x)
         weights = self.project_in.weight.view(2, inner, 4, -1).transpose(1, 2).reshape(2, 4 * inner, -1)
@@ -273,7 +239,12 @@ class FeedForward(nn.Module):
             biases = self.project_in.bias.view(2, inner, 4).transpose(1, 2).reshape(2, 4 * inner).unbind()
         gated = F.linear(rows, weights[0], biases[0]).view(batch, height, width, 2, 2, inner)
         gated = gated.transpose(2, 3).reshape(batch, 2 * height, 2 * width, inner).permute(0, 3, 1, 2)
-        gated = self.dwconv_5(gated).permute(0, 2, 3, 1).reshape(batch, height, 2, width, 2, inner)
+        if gated.device.type == "cpu" and torch.is_grad_enabled():  # the gradient in bfloat16 takes four times as long
+            with torch.autocast("cpu", enabled=False):
+                gated = self.dwconv_5(precise(gated))
+        else:
+            gated = self.dwconv_5(gated)
+        gated = gated.permute(0, 2, 3, 1).reshape(batch, height, 2, width, 2, inner)
         gate = to_picture(F.linear(rows, weights[1], biases[1]), height, width)
         bias = self.dwconv_dilated.bias
         gate = F.conv2d(
@@ -283,7 +254,7 @@ class FeedForward(nn.Module):
             padding=1,
             groups=4 * inner,
         )
-        return gated.transpose(2, 3).reshape(batch, -1, 4 * inner), to_rows(gate)
+        return gated.transpose(2, 3), to_rows(gate)
 
     def _enter_densely(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Do the same with one dense convolution.
@@ -302,16 +273,15 @@ class FeedForward(nn.Module):
         return gated, gate
 
     def _leave(self, gated: Tensor, gate: Tensor) -> Tensor:
-        """Gate ``(B, L, 4 e)``, exchange between channels, and project to ``(B, L, C)``.
+        """Gate ``(B, ..., e)``, exchange between channels, and project to ``(B, L, C)``; the gate is ``(B, L, 4 e)``.
 
         With y the gated branch and g = gelu(decompose(y)), one number per phase, y + scale (y - g) is projected: that
         is y times the weights scaled by 1 + scale, less g times a small matrix.
         """
         inner = self.scale.shape[1]
-        y = _mish(gate) * gated
-        mixed = F.gelu(
-            F.linear(y.view(*y.shape[:2], 4, inner), self.decompose.weight.view(1, inner), self.decompose.bias)
-        )
+        y = (_mish(gate).view(gated.shape) * gated).reshape(gate.shape)
+        phases = y.view(*y.shape[:2], 4, inner)
+        mixed = F.gelu(F.linear(phases, self.decompose.weight.view(1, inner), self.decompose.bias))
         weight = self.project_out.weight.view(-1, inner, 4).transpose(1, 2)
         scaled = weight * self.scale.view(inner)
         out = F.linear(y, (weight + scaled).flatten(1), self.project_out.bias)
@@ -348,7 +318,7 @@ class Norm(nn.Module):
         """Normalise ``(B, C, H, W)``."""
         if self.kind == "with_bias":
             return F.layer_norm(x.permute(0, 2, 3, 1), (x.shape[1],), eps=1e-5).permute(0, 3, 1, 2)
-        return x / torch.sqrt(_precise(x).var(1, keepdim=True, correction=0) + 1e-5)
+        return x / torch.sqrt(precise(x).var(1, keepdim=True, correction=0) + 1e-5)
 
 
 class Block(nn.Module):
@@ -428,26 +398,17 @@ class HOGformer(nn.Module):
                 *(Block(channels, heads, expansion=expansion, bias=bias, norm=norm) for _ in range(count))
             )
 
+        def merge(channels: int) -> nn.Conv2d:
+            return nn.Conv2d(channels + 3, channels, 1, bias=bias)
+
         d = embed_dim
         self.patch_embed = nn.Conv2d(3, d, 3, padding=1, bias=False)
         self.encoder1 = blocks(d, num_blocks[0], num_heads[0])
-        self.down1, self.skip1, self.merge1 = (
-            down(d),
-            SkipEmbed(3, bias=bias),
-            nn.Conv2d(2 * d + 3, 2 * d, 1, bias=bias),
-        )
+        self.down1, self.skip1, self.merge1 = down(d), SkipEmbed(3, bias=bias), merge(2 * d)
         self.encoder2 = blocks(2 * d, num_blocks[1], num_heads[1])
-        self.down2, self.skip2, self.merge2 = (
-            down(2 * d),
-            SkipEmbed(3, bias=bias),
-            nn.Conv2d(4 * d + 3, 4 * d, 1, bias=bias),
-        )
+        self.down2, self.skip2, self.merge2 = down(2 * d), SkipEmbed(3, bias=bias), merge(4 * d)
         self.encoder3 = blocks(4 * d, num_blocks[2], num_heads[2])
-        self.down3, self.skip3, self.merge3 = (
-            down(4 * d),
-            SkipEmbed(3, bias=bias),
-            nn.Conv2d(8 * d + 3, 8 * d, 1, bias=bias),
-        )
+        self.down3, self.skip3, self.merge3 = down(4 * d), SkipEmbed(3, bias=bias), merge(8 * d)
         self.latent = blocks(8 * d, num_blocks[3], num_heads[3])
         self.up3, self.fuse3 = up(8 * d), nn.Conv2d(8 * d, 4 * d, 1, bias=bias)
         self.decoder3 = blocks(4 * d, num_blocks[2], num_heads[2])
@@ -477,7 +438,7 @@ class HOGformer(nn.Module):
         x = self.decoder3(self.fuse3(torch.cat([self.up3(x), third], 1)))
         x = self.decoder2(self.fuse2(torch.cat([self.up2(x), second], 1)))
         x = self.refinement(self.decoder1(torch.cat([self.up1(x), first], 1)))
-        return self.output(x).float() + image
+        return self.output(x) + image
 
 
 class HOGformerTiny(ConvUNet):
