@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -28,6 +29,7 @@ class Mixture:
         store_as_jpeg: Share of the degraded pictures that are then stored as a good JPEG, as real pictures are.
         dark_scenes: Share of the clean pictures, outside ``tone``, that are made darker first: some scenes are dark and
             right as they are.
+        gratings: Share of the clean pictures that get a patch of stripes first: fences and blinds are not rain.
         grey: Share of the clean pictures that lose their colour first: few colours are not a sign of haze.
     """
 
@@ -38,6 +40,7 @@ class Mixture:
     store_as_jpeg: float = 0.15
     dark_scenes: float = 0.12
     grey: float = 0.05
+    gratings: float = 0.0
 
     def tasks(self, count: int, generator: torch.Generator) -> list[str]:
         """Draw a task for each of ``count`` pictures, evenly (systematic sampling: every batch has its share)."""
@@ -106,6 +109,8 @@ class Synthesis:
             clean = clean * uniform(generator, 0.3, 0.9)
         if uniform(generator, 0, 1) < self.mixture.grey:
             clean = clean.mean(1, keepdim=True).expand_as(clean)
+        if uniform(generator, 0, 1) < self.mixture.gratings:
+            clean = _add_grating(clean, generator)
         degraded = self._degrade(clean, task, generator)
         around = torch.nn.functional.interpolate(degraded, size=(self.surroundings,) * 2, mode="area")
         top, left = (int(torch.randint(0, side + 1, (), generator=generator)) for _ in range(2))
@@ -123,3 +128,18 @@ class Synthesis:
         if uniform(generator, 0, 1) < 0.7:  # files hold whole steps
             return (degraded * 255).round() / 255
         return degraded
+
+
+def _add_grating(clean: Tensor, generator: torch.Generator) -> Tensor:
+    """Lay a patch of regular stripes over part of ``(1, 3, H, W)``."""
+    height, width = clean.shape[2:]
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    angle = uniform(generator, -0.6, 0.6)
+    phase = (columns * math.cos(angle) + rows * math.sin(angle)) / uniform(generator, 3, 14)
+    stripes = torch.sigmoid(uniform(generator, 1, 8) * (torch.cos(2 * math.pi * phase) + uniform(generator, -0.5, 0.5)))
+    centre = [uniform(generator, 0, 1) * side for side in (height, width)]
+    radius = [uniform(generator, 0.15, 0.6) * side for side in (height, width)]
+    away = ((rows - centre[0]) / radius[0]).abs().maximum(((columns - centre[1]) / radius[1]).abs())
+    shown = uniform(generator, 0.3, 1) * stripes * (away < 1)
+    colour = uniform(generator, 0.4, 1) + 0.1 * torch.randn((3, 1, 1), generator=generator)
+    return (clean * (1 - shown) + colour * shown).clamp(0, 1)

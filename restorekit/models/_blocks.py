@@ -19,6 +19,7 @@ _SURE = ((0.55, 0.75), (0.75, 0.9))
 right is harmed more by a mistake than one that is clear."""
 
 _GREY = 0.02  # largest difference between the colours of a pixel that still counts as none
+_DIM = 0.42  # mean of a picture below which it is not called hazy
 _NEVER = -30.0  # logit
 
 _CURVE = 9  # per colour: gain, offset, share of the brightened copy
@@ -69,7 +70,8 @@ class ToneCurve(nn.Module):
             statistics = self._statistics(image.float())
             # without colour there is too little to tell haze by; softness is no damage in a black-and-white picture
             grey = (image.amax(1) - image.amin(1)).amax((1, 2)) < _GREY
-            no_haze = grey[:, None] & torch.tensor([tone == "haze" for tone in TONES], device=image.device)
+            dim = image.mean((1, 2, 3)) < _DIM  # haze adds the light of the day
+            no_haze = (grey | dim)[:, None] & torch.tensor([tone == "haze" for tone in TONES], device=image.device)
             logits = self.classify(statistics).masked_fill(no_haze, _NEVER)
             return torch.cat([logits, self.curve(statistics)], 1)
 
