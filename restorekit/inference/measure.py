@@ -174,8 +174,6 @@ def _prepare(job: Job) -> tuple[Restorer, NDArray[np.uint8]]:
         overlap=job.overlap,
         bytes_per_pixel=job.bytes_per_pixel,
         base_bytes=job.base_bytes,
-        seconds_per_megapixel=None,
-        whole_vs_tiled_db=None,
     )
     restorer = Restorer(
         create_model(job.model, variant=job.variant),

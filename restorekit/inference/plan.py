@@ -48,7 +48,7 @@ class Plan:
     Attributes:
         height: Rows.
         width: Columns.
-        tile: Side of a tile in pixels; ``None``: the whole picture at once.
+        tile: Greatest side of a tile in pixels; ``None``: the whole picture at once.
         overlap: Least overlap of neighbouring tiles, in pixels.
         tiles: Number of tiles.
         bytes: Expected peak, in bytes, above the loaded model and the given picture.

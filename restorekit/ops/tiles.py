@@ -79,26 +79,28 @@ def tile_length(tile: int, multiple: int, minimum: int) -> int:
 def plan_spans(length: int, *, tile: int, overlap: int, multiple: int = 1) -> list[Span]:
     """Cover an axis with tiles of one length.
 
-    The tiles are spread evenly, so neighbours overlap by ``overlap`` or more (at most half a tile is demanded).
+    There are as few as their length allows; then they are made as short as their number allows, because what
+    neighbours share is computed twice, and spread evenly.
 
     Args:
         length: Pixels to cover, at least 1.
-        tile: Length of a tile, in pixels, as ``tile_length`` returns it.
-        overlap: Least overlap of neighbours, in pixels.
+        tile: Greatest length of a tile, in pixels, as ``tile_length`` returns it.
+        overlap: Least overlap of neighbours, in pixels; at most half of ``tile`` is demanded.
         multiple: Tiles start at multiples of this.
 
     Returns:
-        The tiles in order. One tile if ``length`` is not longer than it; the last tile ends with the axis and may be
-        shorter than ``tile`` by less than ``multiple``.
+        The tiles in order, all of one length, but the last, which ends with the axis, may be shorter by less than
+        ``multiple``. One tile if ``length`` is not longer than ``tile``.
     """
-    room = math.ceil((length - tile) / multiple)
-    if room <= 0:
+    if length <= tile:
         return [Span(start=0, stop=length, first=0, last=length, rise=0, fall=0)]
     overlap = min(overlap, tile // 2)
-    steps = max((tile - overlap) // multiple, 1)
-    count = math.ceil(room / steps)
-    starts = [multiple * (room * i // count) for i in range(count + 1)]
-    ramp = min(overlap, tile - steps * multiple) // 4 * 2
+    whole, most = math.ceil(length / multiple), tile // multiple  # from here on in units of ``multiple``
+    shared = most - max((tile - overlap) // multiple, 1)
+    more = math.ceil((whole - most) / (most - shared))  # tiles beyond the first
+    each = math.ceil((whole + more * shared) / (more + 1))
+    starts = [multiple * ((whole - each) * i // more) for i in range(more + 1)]
+    tile, ramp = each * multiple, min(overlap, shared * multiple) // 4 * 2
     turns = [(a + tile + b) // 2 for a, b in itertools.pairwise(starts)]  # centres of the overlaps
     last = len(starts) - 1
     return [

@@ -9,15 +9,7 @@ from restorekit.hub import InferenceRule
 from restorekit.models import SizeRule
 
 ANY_SIZE = SizeRule()
-RULE = InferenceRule(
-    precision="fp32",
-    channels_last=False,
-    overlap=32,
-    bytes_per_pixel=200.0,
-    base_bytes=2**20,
-    seconds_per_megapixel=None,
-    whole_vs_tiled_db=None,
-)
+RULE = InferenceRule(precision="fp32", channels_last=False, overlap=32, bytes_per_pixel=200.0, base_bytes=2**20)
 
 
 class Identity(nn.Module):

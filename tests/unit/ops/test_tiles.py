@@ -39,7 +39,9 @@ def test_tiles_lie_on_the_grid_of_the_network_and_see_what_they_answer_for(
         assert span.start % multiple == 0
         assert 0 <= span.start <= span.first < span.last <= span.stop <= length
         assert span.stop - span.start <= side
-        assert len(plan) == 1 or side - (span.stop - span.start) < multiple
+    lengths = [span.stop - span.start for span in plan]
+    assert len(set(lengths[:-1])) <= 1
+    assert 0 <= lengths[0] - lengths[-1] < multiple
 
 
 @given(LENGTHS, TILES, OVERLAPS, MULTIPLES)
@@ -54,9 +56,9 @@ def test_only_neighbours_are_blended(length: int, tile: int, overlap: int, multi
 def test_overlap_is_kept_with_a_margin_that_is_thrown_away(length: int, tile: int, multiple: int) -> None:
     side, plan = spans(length, tile, 32, multiple)
     for before, after in pairwise(plan):
-        assert before.start + side - after.start >= 32
+        assert before.stop - after.start >= 32
         assert after.rise == 16
-        assert before.start + side - before.last >= 8
+        assert before.stop - before.last >= 8
         assert after.first - after.start >= 8
 
 
@@ -74,3 +76,12 @@ def test_a_tile_that_is_large_enough_is_the_only_one() -> None:
     assert plan_spans(64, tile=64, overlap=32, multiple=8) == [Span(start=0, stop=64, first=0, last=64, rise=0, fall=0)]
     assert len(plan_spans(61, tile=64, overlap=32, multiple=8)) == 1
     assert len(plan_spans(65, tile=64, overlap=32, multiple=8)) == 2
+
+
+@given(LENGTHS, st.sampled_from([64, 128]), st.sampled_from([0, 16, 32]), st.sampled_from([1, 8]))
+def test_no_tile_is_there_for_nothing(length: int, tile: int, overlap: int, multiple: int) -> None:
+    plan = plan_spans(length, tile=tile, overlap=overlap, multiple=multiple)
+    count = len(plan)
+    assert count == 1 or (count - 1) * tile - (count - 2) * overlap < length  # one less would not cover it
+    seen = sum(span.stop - span.start for span in plan)
+    assert count == 1 or seen <= length + (count - 1) * overlap + count * multiple  # and none is longer than it must be
