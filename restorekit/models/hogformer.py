@@ -340,7 +340,7 @@ class Block(nn.Module):
 class SkipEmbed(nn.Module):
     """Halve the picture and filter it, for the level below: mean of 2x2, 1x1 convolution, depth-wise 3x3."""
 
-    def __init__(self, channels: int, *, bias: bool) -> None:
+    def __init__(self, channels: int, *, bias: bool = False) -> None:
         super().__init__()
         self.mix = nn.Conv2d(channels, channels, 1, bias=bias)
         self.filter = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=bias)
@@ -404,11 +404,11 @@ class HOGformer(nn.Module):
         d = embed_dim
         self.patch_embed = nn.Conv2d(3, d, 3, padding=1, bias=False)
         self.encoder1 = blocks(d, num_blocks[0], num_heads[0])
-        self.down1, self.skip1, self.merge1 = down(d), SkipEmbed(3, bias=bias), merge(2 * d)
+        self.down1, self.skip1, self.merge1 = down(d), SkipEmbed(3), merge(2 * d)
         self.encoder2 = blocks(2 * d, num_blocks[1], num_heads[1])
-        self.down2, self.skip2, self.merge2 = down(2 * d), SkipEmbed(3, bias=bias), merge(4 * d)
+        self.down2, self.skip2, self.merge2 = down(2 * d), SkipEmbed(3), merge(4 * d)
         self.encoder3 = blocks(4 * d, num_blocks[2], num_heads[2])
-        self.down3, self.skip3, self.merge3 = down(4 * d), SkipEmbed(3, bias=bias), merge(8 * d)
+        self.down3, self.skip3, self.merge3 = down(4 * d), SkipEmbed(3), merge(8 * d)
         self.latent = blocks(8 * d, num_blocks[3], num_heads[3])
         self.up3, self.fuse3 = up(8 * d), nn.Conv2d(8 * d, 4 * d, 1, bias=bias)
         self.decoder3 = blocks(4 * d, num_blocks[2], num_heads[2])
