@@ -161,8 +161,7 @@ class Attention(nn.Module):
 
     def _attend_sorted(self, x: Tensor) -> Tensor:
         """Attend with f heads, between groups of pixels that are neighbours in the order, and of every f-th pixel."""
-        height, width = x.shape[2:]
-        channels, heads = x.shape[1], self.heads
+        (channels, height, width), heads = x.shape[1:], self.heads
         qkv = over_bands(self._project, x, rows=band_rows(x, channels=10 * channels), halo=1)
         with torch.autocast(x.device.type, enabled=False):
             order = self.order_pixels(precise(qkv[:, 4 * channels :]))

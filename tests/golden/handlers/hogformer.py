@@ -35,7 +35,7 @@ def _load(module: nn.Module, run: Run, *, ours: str = "", authors: str = "") -> 
     if state:
         keys = {key: hogformer.authors_key(ours + key).removeprefix(authors) for key in state}
         filled = run.filled({keys[key]: value for key, value in state.items()})
-        module.load_state_dict({key: filled[keys[key]] for key in state}, strict=True)
+        module.load_state_dict({key: filled[keys[key]] for key in state}, strict=True, assign=True)
     return module.train(run.call.get("mode") == "train").to(run.dtype)
 
 
@@ -46,8 +46,10 @@ def _call(module: nn.Module, run: Run) -> Results:
 
 @handles("hogformer.network")
 def network(run: Run) -> Results:
-    model = HOGformer(**_ours(run.config, _NETWORK))
-    model.load_state_dict(hogformer.convert(run.filled(hogformer.revert(model.state_dict()))), strict=True)
+    with torch.device("meta"):  # no time for weights that are replaced
+        model = HOGformer(**_ours(run.config, _NETWORK))
+    filled = run.filled(hogformer.revert(model.state_dict()))
+    model.load_state_dict(hogformer.convert(filled), strict=True, assign=True)
     model.train(run.call.get("mode") == "train").to(run.dtype)
     for path, recorded in run.forced.items():
         attention = model.get_submodule(hogformer.our_key(path + ".").removesuffix("."))
@@ -110,7 +112,8 @@ def layer_norm(run: Run) -> Results:
 
 @handles("hogformer.patch_embed")
 def patch_embed(run: Run) -> Results:
-    model = HOGformer(embed_dim=run.config["embed_dim"])
+    with torch.device("meta"):
+        model = HOGformer(embed_dim=run.config["embed_dim"], expansion=4)
     return _call(_load(model.patch_embed, run, ours="patch_embed.", authors="patch_embed."), run)
 
 
