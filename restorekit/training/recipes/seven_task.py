@@ -55,7 +55,7 @@ def careful(folders: Sequence[Path], *, warm: bool = True, seed: int = 3) -> Res
     Returns:
         The task.
     """
-    shares = {**MIXTURE.shares, "noise": 0.27, "rain": 0.1, "haze": 0.08, "low_light": 0.06, "jpeg": 0.3, "clean": 0.08}
+    shares = {**MIXTURE.shares, "noise": 0.5, "rain": 0.1, "haze": 0.06, "low_light": 0.05, "jpeg": 0.2, "clean": 0.06}
     synthesis = Synthesis(
         clean=CleanPictures(folders), mixture=replace(MIXTURE, shares=shares, grey=0.12, gratings=0.5), seed=seed
     )
