@@ -109,7 +109,7 @@ def test_a_picture_smaller_than_the_padding_is_restored(family: str, size: tuple
 
 @every_family
 def test_small_pictures_beside_a_large_one(family: str) -> None:
-    given = [photo(140, 180), *(photo(*size) for size in SMALL), photo(1, 1), photo(1, 1)]
+    given = [photo(140, 180), *(photo(*size) for size in SMALL[:-1]), photo(3, 500), photo(1, 1), photo(1, 1)]
     together = Pipeline([restorer(family, tile=128)], batch_size=len(given))(given)
     for result, image in zip(together, given, strict=True):
         assert result.shape == image.shape
@@ -117,14 +117,14 @@ def test_small_pictures_beside_a_large_one(family: str) -> None:
 
 
 @every_family
-@pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("level", [0.0, 0.5])
 def test_a_constant_picture_stays_as_constant_as_a_large_one(family: str, level: float) -> None:
     def answer(height: int, width: int, tile: TileOption) -> NDArray[Any]:
         return restorer(family, tile=tile).restore(np.full((height, width, 3), level, np.float32))
 
     reference = answer(256, 256, "off")
     low, high = reference.min((0, 1)) - 2 / 255, reference.max((0, 1)) + 2 / 255
-    cases: list[tuple[int, int, TileOption]] = [*((*size, "off") for size in SMALL), (16, 256, 64), (3, 1000, 64)]
+    cases: list[tuple[int, int, TileOption]] = [*((*size, "off") for size in SMALL[:-1]), (16, 256, 64), (3, 500, 64)]
     for case in cases:
         restored = answer(*case)
         assert (restored >= low).all()
@@ -138,8 +138,8 @@ def test_a_constant_picture_stays_as_constant_as_a_large_one(family: str, level:
 @every_tile
 def test_half_precision_on_the_cpu_runs_and_says_so_in_one_line(family: str, tile: TileOption) -> None:
     half = restorer(family, precision="fp16", tile=tile)
-    for seed in range(3):
-        given = photo(100, 90, seed)
+    for seed in range(2):
+        given = photo(70, 90, seed)
         restored = half.run(given)
         assert restored.notes == ("the CPU does not compute in fp16; running in fp32 instead",)
         assert np.array_equal(restored.image, restorer(family, tile=tile).restore(given))
@@ -197,7 +197,7 @@ def test_bundled_weights_give_in_tiles_what_their_card_says(tag: str) -> None:
 @every_family
 @every_tile
 def test_the_same_call_gives_the_same_bytes(family: str, tile: TileOption) -> None:
-    given = photo(150, 170)
+    given = photo(70, 140)
     first, second = (restorer(family, tile=tile).restore(given) for _ in range(2))
     assert first.tobytes() == second.tobytes()
 

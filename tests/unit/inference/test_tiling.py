@@ -128,12 +128,12 @@ def test_memory_that_holds_a_sixteenth_is_found_in_two_steps() -> None:
     restored, tally = restore(model, image, tile=None)
     assert (restored - (1 - image)).abs().max() < 1e-6
     assert model.failures == tally.halvings == 2
-    assert 64 <= min(min(shape[-2:]) for shape in model.passes)
+    assert min(min(shape[-2:]) for shape in model.passes) >= 64
     assert max(max(shape[-2:]) for shape in model.passes) <= 128
 
 
 def test_memory_that_holds_nothing_ends_with_advice_about_memory() -> None:
-    with pytest.raises(UsageError, match="memory of cpu is not enough for a side of 6. pixels"):
+    with pytest.raises(UsageError, match=r"memory of cpu is not enough for a side of 6\d pixels"):
         restore(NeedsMemory(10), picture(300, 300), tile=None)
     with pytest.raises(UsageError, match="let the picture be tiled"):
         restore(NeedsMemory(10), picture(300, 300), tile=None, may_halve=False)

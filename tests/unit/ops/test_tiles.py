@@ -54,7 +54,7 @@ def test_only_neighbours_are_blended(length: int, tile: int, overlap: int, multi
 
 @given(st.integers(200, 3000), st.integers(64, 260), st.sampled_from([1, 8]))
 def test_overlap_is_kept_with_a_margin_that_is_thrown_away(length: int, tile: int, multiple: int) -> None:
-    side, plan = spans(length, tile, 32, multiple)
+    _, plan = spans(length, tile, 32, multiple)
     for before, after in pairwise(plan):
         assert before.stop - after.start >= 32
         assert after.rise == 16
