@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from restorekit.errors import UsageError
 from restorekit.models._blocks import ConvUNet
 from restorekit.models._spec import ModelSpec, SizeRule, StateDict, register_model
-from restorekit.ops.bands import band_rows, bands, over_bands
+from restorekit.ops.bands import band_rows, bands, over_bands, uncompiled
 from restorekit.ops.channel_attention import attend, mix, precise, products, weigh
 from restorekit.ops.hog import describe_patches, pixel_keys
 from restorekit.ops.matrix_unit import dense_pays, has_matrix_unit
@@ -128,9 +128,8 @@ class Attention(nn.Module):
         half = channels // 2
         with torch.autocast(x.device.type, enabled=False):  # orders hang on the last bits of their keys
             order, histogram = self.order_patches(precise(x[:, :half]))
-        padded = (height + -height % self.patch, width + -width % self.patch)
-        sources = patch_sources(order, *padded, self.patch)
-        grid = (padded[0] // self.patch, padded[1] // self.patch)
+        grid = (-(-height // self.patch), -(-width // self.patch))
+        sources = patch_sources(order, grid[0] * self.patch, grid[1] * self.patch, self.patch)
         told = self.bin_proj(histogram.to(x.dtype).transpose(1, 2).reshape(x.shape[0], -1, *grid))
         told = told.contiguous(memory_format=torch.channels_last)
         told = F.interpolate(told, size=(height, width), mode="bilinear", align_corners=False)
@@ -246,13 +245,8 @@ class FeedForward(nn.Module):
         gated = gated.permute(0, 2, 3, 1).reshape(batch, height, 2, width, 2, inner)
         gate = to_picture(F.linear(rows, weights[1], biases[1]), height, width)
         bias = self.dwconv_dilated.bias
-        gate = F.conv2d(
-            gate,
-            self.dwconv_dilated.weight.repeat(4, 1, 1, 1),
-            None if bias is None else bias.repeat(4),
-            padding=1,
-            groups=4 * inner,
-        )
+        weight, bias = self.dwconv_dilated.weight.repeat(4, 1, 1, 1), None if bias is None else bias.repeat(4)
+        gate = F.conv2d(gate, weight, bias, padding=1, groups=4 * inner)
         return gated.transpose(2, 3), to_rows(gate)
 
     def _enter_densely(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -331,6 +325,10 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform ``(B, C, H, W)``."""
+        whole = band_rows(x, channels=10 * x.shape[1]) >= x.shape[2] and self.feed_forward.rows(x) >= x.shape[2]
+        return (self._transform if whole else uncompiled(self._transform))(x)
+
+    def _transform(self, x: Tensor) -> Tensor:
         x = x + self.attention(self.norm(x))
         change = self.feed_forward
         return over_bands(lambda band: band + change.transform(self.norm(band)), x, rows=change.rows(x), halo=1)

@@ -8,11 +8,14 @@ thing in memory is the result.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import ParamSpec
 
 import torch
 from torch import Tensor
 
-__all__ = ["band_rows", "bands", "over_bands"]
+__all__ = ["band_rows", "bands", "over_bands", "uncompiled"]
+
+P = ParamSpec("P")
 
 # measured with HOGformer's blocks on a processor with 2 MB of second-level cache
 _BAND_BYTES = 3 << 20  # of the widest intermediate
@@ -22,14 +25,14 @@ _FEWEST = 8  # rows; with fewer the halo costs more than the cache saves
 def band_rows(x: Tensor, *, channels: int) -> int:
     """Return how many rows of a picture to work on at a time.
 
-    All of them where bands would not help: while gradients are recorded (every step is kept anyway), under
-    ``torch.compile`` (which fuses the chain) and on graphics cards (which want large pieces).
+    All of them where bands would not help: while gradients are recorded (every step is kept anyway) and on graphics
+    cards (which want large pieces).
 
     Args:
         x: ``(B, C, H, W)``.
         channels: Channels of the widest intermediate.
     """
-    if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if x.device.type != "cpu" or torch.is_grad_enabled():
         return x.shape[2]
     per_row = x.shape[0] * x.shape[3] * channels * x.element_size()
     return max(_FEWEST, _BAND_BYTES // per_row)
@@ -78,3 +81,16 @@ def over_bands(compute: Callable[[Tensor], Tensor], x: Tensor, *, rows: int, hal
         top += done.shape[2]
     assert out is not None
     return out
+
+
+def uncompiled(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
+    """Return a function that ``torch.compile`` does not look into; for what runs in bands.
+
+    It would unroll the loop into one huge graph; without bands it would write every intermediate of a large picture to
+    main memory, and fusing saves less than the cache does. The compiler takes a second to import, so that nothing is
+    decorated before it is at work.
+    """
+    if not torch.compiler.is_compiling():
+        return function
+    disabled: Callable[P, Tensor] = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
+    return disabled

@@ -181,6 +181,21 @@ def test_a_compiled_block_is_one_graph_and_gives_the_same(heads: int) -> None:
         torch.testing.assert_close(compiled(x), block(x), atol=2e-5, rtol=1e-4)
 
 
+def test_a_compiled_block_works_in_bands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled or not, a large picture is worked on in bands, and the loop over them is not unrolled."""
+    _patch_bands(monkeypatch)
+    block = Block(8, 2, expansion=2.5, bias=False, norm="with_bias")
+    _randomise(block)
+    compiled = torch.compile(block, backend="aot_eager", dynamic=False)
+    x = _picture(1, 8, 40, 16)
+    seen: list[int] = []
+    block.norm.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].shape[2]))
+    with torch.no_grad():
+        result = compiled(x)
+        assert seen == [40, 9, 10, 10, 10, 9]  # attention's, then five bands of the feed-forward with their halo
+        torch.testing.assert_close(result, block(x), atol=2e-5, rtol=1e-4)
+
+
 @pytest.mark.slow
 def test_a_block_in_compiled_code_gives_the_same() -> None:
     block = Block(8, 2, expansion=4, bias=False, norm="with_bias")
