@@ -32,15 +32,18 @@ _FORMAT = 1
 logger = logging.getLogger(__name__)
 
 
-def journal_path(jobs: Sequence[Job], *, shard: tuple[int, int] | None = None) -> Path:
+def journal_path(jobs: Sequence[Job], *, out: Path | None = None, shard: tuple[int, int] | None = None) -> Path:
     """Return where the journal of jobs lies: a hidden file in the folder that holds all their outputs.
 
     Args:
-        jobs: The jobs of the run.
+        jobs: All jobs of the run, those of other shares too.
+        out: The folder of the outputs, where there is one: the place then stays the same when inputs are added.
         shard: Which share of how many this run does; each share has its own journal.
     """
-    parents = [str(job.target.parent.absolute()) for job in jobs if job.target != STANDARD_STREAM]
-    folder = Path(os.path.commonpath(parents)) if parents else Path.cwd()
+    folder = out
+    if folder is None:
+        parents = [str(job.target.parent.absolute()) for job in jobs if job.target != STANDARD_STREAM]
+        folder = Path(os.path.commonpath(parents)) if parents else Path.cwd()
     share = f"-{shard[0]}of{shard[1]}" if shard else ""
     return folder / f".restorekit{share}.journal"
 
@@ -82,6 +85,7 @@ class Journal:
         self.path = path
         self._settings = json.loads(json.dumps(settings, sort_keys=True, default=str))
         self._lock = threading.Lock()
+        self._read: dict[str, _Stamp | None] = {}
         self._begun: dict[str, _Stamp | None] = {}
         self._ended: dict[str, tuple[_Stamp | None, _Stamp | None]] = {}
         with about(str(path), "opening the journal"):
@@ -159,6 +163,10 @@ class Journal:
     def _key(self, job: Job) -> str:
         return Path(os.path.relpath(job.target, self.path.parent)).as_posix()
 
+    def read(self, job: Job) -> None:
+        """Take note of the input as it is when its reading begins; what changes later is done anew by the next run."""
+        self._read[self._key(job)] = _Stamp.of(job.source)
+
     def begin(self, job: Job) -> None:
         """Write down that the output of a job is about to be written."""
         there = _Stamp.of(job.target)
@@ -167,9 +175,10 @@ class Journal:
 
     def end(self, job: Job) -> None:
         """Write down that the output of a job is in place."""
-        source, target = _Stamp.of(job.source), _Stamp.of(job.target)
+        key, target = self._key(job), _Stamp.of(job.target)
+        source = self._read.pop(key, None)
         with self._lock:
-            self._append(self._file, {"end": self._key(job), "source": _plain(source), "target": _plain(target)})
+            self._append(self._file, {"end": key, "source": _plain(source), "target": _plain(target)})
 
     def _append(self, file: FileIO, record: Mapping[str, Any]) -> None:
         # the line break comes first: it also ends a line that a kill or a full disk may have cut in two

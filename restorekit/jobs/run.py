@@ -90,6 +90,9 @@ class Stages(Generic[R, W]):
 class Ledger(Protocol):
     """Where a run writes down what it begins and what it has done (see ``Journal``)."""
 
+    def read(self, job: Job) -> None:
+        """The input of a job is about to be read."""
+
     def begin(self, job: Job) -> None:
         """The output of a job is about to be written."""
 
@@ -184,26 +187,37 @@ def _make_folder(job: Job) -> None:
 
 
 def _noted(work: Callable[[Job], object], ledger: Ledger | None) -> Callable[[Job], object]:
-    """Return work that makes the folder of its output and keeps the ledger."""
+    """Return work that makes the folder of its output, and keeps the ledger."""
 
     def noted(job: Job) -> None:
-        _make_folder(job)
         if ledger is not None:
-            ledger.begin(job)
-        work(job)
-        if ledger is not None:
-            ledger.end(job)
+            ledger.read(job)
+        _kept(lambda: work(job), job, ledger)
 
     return noted
 
 
+def _kept(write: Callable[[], object], job: Job, ledger: Ledger | None) -> None:
+    _make_folder(job)
+    if ledger is not None:
+        ledger.begin(job)
+    write()
+    if ledger is not None:
+        ledger.end(job)
+
+
 def _logged(stages: Stages[R, W], ledger: Ledger | None) -> Stages[R, W]:
-    """Return stages of which the last makes the folder of its output and keeps the ledger."""
+    """Return stages of which the last makes the folder of its output, and that keep the ledger."""
+
+    def read(job: Job) -> R:
+        if ledger is not None:
+            ledger.read(job)
+        return stages.read(job)
 
     def write(job: Job, result: W) -> None:
-        _noted(lambda _: stages.write(job, result), ledger)(job)
+        _kept(lambda: stages.write(job, result), job, ledger)
 
-    return Stages(read=stages.read, work=stages.work, write=write)
+    return Stages(read=read, work=stages.work, write=write)
 
 
 def _overlapped(todo: list[Job], stages: Stages[R, W], runner: _Runner, workers: int, most: int) -> None:

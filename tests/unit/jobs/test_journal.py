@@ -11,7 +11,7 @@ import pytest
 
 from restorekit.errors import PictureError, UsageError
 from restorekit.io.atomic import temporary_for
-from restorekit.jobs import Job, Journal, journal_path, run, sweep
+from restorekit.jobs import Job, Journal, Stages, journal_path, run, sweep
 from tests.unit.jobs.fakes import jobs_in
 
 SETTINGS = {"model": "resunet", "strength": 1.0}
@@ -35,6 +35,7 @@ def test_the_journal_lies_hidden_in_the_folder_of_all_outputs(tmp_path: Path) ->
     assert journal_path(jobs, shard=(2, 4)).name == ".restorekit-2of4.journal"
     apart = [jobs[0], Job(jobs[1].item, tmp_path / "elsewhere" / "1.bmp")]
     assert journal_path(apart).parent == tmp_path
+    assert journal_path(jobs, out=tmp_path).parent == tmp_path
 
 
 def test_a_resumed_run_does_what_is_left_and_nothing_twice(tmp_path: Path) -> None:
@@ -66,6 +67,24 @@ def test_what_failed_is_tried_again(tmp_path: Path) -> None:
         run(jobs, fail, ledger=ledger)
     with journal(jobs, resume=True) as ledger:
         assert run(ledger.sort(jobs), copy, ledger=ledger).done == jobs
+
+
+@pytest.mark.parametrize("staged", [False, True])
+def test_an_input_that_changed_after_it_was_read_is_done_again(tmp_path: Path, *, staged: bool) -> None:
+    jobs = jobs_in(tmp_path, 2)
+
+    def copy_what_was_there(job: Job) -> None:
+        content = job.source.read_bytes()
+        if job is jobs[1]:
+            job.source.write_bytes(b"newer and longer")
+        job.target.write_bytes(content)
+
+    stages = Stages(read=lambda job: job, work=lambda job, _: job, write=lambda job, _: copy_what_was_there(job))
+    with journal(jobs, resume=False) as ledger:
+        run(jobs, stages if staged else copy_what_was_there, ledger=ledger)
+    jobs = jobs_in(tmp_path, 2, resume=True)
+    with journal(jobs, resume=True) as ledger:
+        assert names(run(ledger.sort(jobs), copy, ledger=ledger).done) == ["1.bmp"]
 
 
 @pytest.mark.parametrize("change", ["input", "output"])
