@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from restorekit.cli._common import say
+from restorekit.cli._common import print_json, say
 
 if TYPE_CHECKING:
     from restorekit.inference import Summary
     from restorekit.inference.batch import BatchReport
 
-__all__ = ["describe", "print_forecast", "print_report", "show_time"]
+__all__ = ["describe", "show", "show_time"]
 
 
 def describe(model: Summary) -> str:
@@ -29,7 +29,17 @@ def show_time(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def print_report(report: BatchReport) -> None:
+def show(report: BatchReport, *, as_json: bool, planned: bool) -> None:
+    """Say what came of a batch, or would come of it."""
+    if as_json:
+        print_json(report.record())
+    elif planned:
+        _print_forecast(report)
+    else:
+        _print_report(report)
+
+
+def _print_report(report: BatchReport) -> None:
     """Say what came of a batch; a picture that failed is named with its reason."""
     counts = [f"{len(report.of('done'))} written"]
     counts += [f"{len(found)} {status}" for status in ("failed", "skipped") if (found := report.of(status))]
@@ -38,7 +48,7 @@ def print_report(report: BatchReport) -> None:
         say(f"{outcome.source}: {outcome.reason}")
 
 
-def print_forecast(report: BatchReport) -> None:
+def _print_forecast(report: BatchReport) -> None:
     """List what would be done, and how long it would take."""
     typer.echo(describe(report.model))
     for outcome in report.pictures:

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from restorekit.cli._common import parse_bytes, parse_crop, parse_tile, print_json, set_up_logging
+from restorekit.cli import _options as o
+from restorekit.cli._common import set_up_logging
+from restorekit.cli._words import parse_bytes, parse_color, parse_count, parse_crop, parse_shard, parse_tile
 from restorekit.errors import UsageError
 
 app = typer.Typer()
@@ -23,14 +25,22 @@ Examples:
 @app.command(epilog=_EXAMPLES)
 def restore(
     inputs: Annotated[list[str], Argument(metavar="INPUT", help="Files, folders, patterns; - is standard input.")],
-    out: Annotated[str | None, Option("--out", "-o", help="File, folder (made if missing), or - (stdout).")] = None,
+    out: o.Out = None,
     model: Annotated[str, Option("--model", "-m", help="Family, variant, tag, file of weights, or auto.")] = "resunet",
-    recursive: Annotated[bool, Option("--recursive", "-r", help="Enter folders of folders; mirror the tree.")] = False,
-    suffix: Annotated[str | None, Option(help="End of the names of outputs, before the dot.")] = None,
-    format: Annotated[str | None, Option(help="png, jpeg, webp, tiff, bmp; that of the input if not given.")] = None,
-    quality: Annotated[int | None, Option(help="1 to 100 of JPEG, lossy WebP; 95 or the input's if higher.")] = None,
-    overwrite: Annotated[bool, Option("--overwrite", help="Replace outputs that exist.")] = False,
-    skip_existing: Annotated[bool, Option("--skip-existing", help="Pass over inputs whose output exists.")] = False,
+    recursive: o.Recursive = False,
+    suffix: o.Suffix = None,
+    format: o.Format = None,
+    quality: o.Quality = None,
+    bit_depth: o.BitDepth = None,
+    strip_metadata: o.StripMetadata = False,
+    background: o.Background = "white",
+    overwrite: o.Overwrite = False,
+    skip_existing: o.SkipExisting = False,
+    resume: o.Resume = False,
+    shard: o.Shard = None,
+    workers: o.Workers = 1,
+    max_pixels: o.MaxPixels = "500M",
+    max_file_size: o.MaxFileSize = "4GB",
     strength: Annotated[float, Option(help="0 to 1: share of the restored picture; 0 changes nothing.")] = 1.0,
     mask: Annotated[Path | None, Option(help="Picture of the same size: white is restored, black stays.")] = None,
     crop: Annotated[str | None, Option(metavar="X,Y,WIDTH,HEIGHT", help="Only this part, to try a setting.")] = None,
@@ -41,8 +51,8 @@ def restore(
     precision: Annotated[str, Option(help="auto, fp32, bf16, fp16.")] = "auto",
     ensemble: Annotated[bool, Option("--ensemble", help="Mean of eight orientations: eight times slower.")] = False,
     dry_run: Annotated[bool, Option("--dry-run", help="List what would be done, and the time it takes.")] = False,
-    as_json: Annotated[bool, Option("--json", help="Print the result as JSON on standard output.")] = False,
-    verbose: Annotated[bool, Option("--verbose", "-v", help="Say more.")] = False,
+    as_json: o.AsJson = False,
+    verbose: o.Verbose = False,
 ) -> None:
     """Restore pictures: noise, rain, haze, low light, blur, JPEG and snow.
 
@@ -52,9 +62,10 @@ def restore(
     set_up_logging(verbose=verbose)
     if as_json and (out == "-" or (out is None and "-" in inputs)):
         raise UsageError("standard output takes the picture or the JSON, not both; give --out a file name")
-    from restorekit.cli._show import print_forecast, print_report
+    from restorekit.cli._show import show
     from restorekit.cli._watch import Watcher
     from restorekit.inference.batch import Files, Settings, forecast_files, restore_files
+    from restorekit.io.limits import Limits
 
     files = Files(
         inputs=inputs,
@@ -63,9 +74,16 @@ def restore(
         suffix=suffix,
         format=format,
         quality=quality,
+        bit_depth=bit_depth,
+        strip_metadata=strip_metadata,
+        background=parse_color(background),
         overwrite=overwrite,
         skip_existing=skip_existing,
+        resume=resume,
+        shard=None if shard is None else parse_shard(shard),
+        workers=workers,
         compare=compare,
+        limits=Limits(pixels=parse_count(max_pixels), file_bytes=parse_bytes(max_file_size)),
     )
     settings = Settings(
         model=model,
@@ -83,10 +101,5 @@ def restore(
     else:
         with Watcher(verbose=verbose) as watcher:
             report = restore_files(files, settings, listener=watcher)
-    if as_json:
-        print_json(report.record())
-    elif dry_run:
-        print_forecast(report)
-    else:
-        print_report(report)
+    show(report, as_json=as_json, planned=dry_run)
     raise typer.Exit(report.exit_code)

@@ -1,114 +1,29 @@
-"""Many picture files through one network: checked before anything runs, done past a bad one, told as it goes."""
+"""Many picture files through one network: done past a bad one, told as it goes."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, BinaryIO, Literal, Protocol
 
 import numpy as np
 
 from restorekit.errors import ModelError, PictureError, UsageError
+from restorekit.inference.batch_request import Files, Settings, comparison_path, kept, plan, remaining
 from restorekit.inference.compare import compare
-from restorekit.inference.plan import Plan, TileOption
-from restorekit.inference.restorer import Restorer, Summary
-from restorekit.io import ImageData, read_image, write_image
+from restorekit.inference.plan import Plan
+from restorekit.inference.restorer import Restored, Restorer, Summary
+from restorekit.io import ImageData, read_pages, write_image, write_pages
+from restorekit.io.formats import canonical_format, format_of_suffix
 from restorekit.io.info import read_size
-from restorekit.jobs import (
-    STANDARD_STREAM,
-    Failure,
-    Item,
-    Job,
-    Meter,
-    Progress,
-    Report,
-    Stages,
-    plan_outputs,
-    run,
-    walk,
-)
+from restorekit.jobs import STANDARD_STREAM, Failure, Job, Journal, Meter, Progress, Report, Stages, run
 
 __all__ = ["BatchReport", "Files", "Listener", "Outcome", "Settings", "forecast_files", "restore_files"]
 
-_COMPARISON = "_compare"  # what the name of a before/after picture ends with
 _TRIAL = 256  # side of the picture that is timed where a card has no time
-
-
-@dataclass(frozen=True, kw_only=True)
-class Files:
-    """Which files are restored, and what they become.
-
-    Attributes:
-        inputs: Files, folders, patterns, or ``-`` for standard input.
-        out: A file if there is one input and this has a picture's suffix, ``-`` for standard output, else a folder;
-            beside each input if ``None``.
-        recursive: Go into the folders of folders; the tree is mirrored.
-        suffix: What the names of outputs end with, before the dot.
-        format: Format to write; that of each input if ``None``.
-        quality: 1 to 100, of JPEG and lossy WebP.
-        overwrite: Replace outputs that exist.
-        skip_existing: Pass over inputs whose output exists.
-        compare: Also write a before/after picture beside each output.
-    """
-
-    inputs: Sequence[str | Path]
-    out: Path | str | None = None
-    recursive: bool = False
-    suffix: str | None = None
-    format: str | None = None
-    quality: int | None = None
-    overwrite: bool = False
-    skip_existing: bool = False
-    compare: bool = False
-
-    def __post_init__(self) -> None:
-        if self.quality is not None and not 1 <= self.quality <= 100:
-            raise UsageError(f"quality is 1 to 100, got {self.quality}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How each picture is restored; see ``Restorer`` and ``Restorer.restore``.
-
-    Attributes:
-        model: Family, variant, tag, a file of weights, or ``auto`` for the default.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        precision: ``auto``, ``fp32``, ``bf16``, ``fp16``.
-        tile: ``auto``, ``off``, or the side of a tile in pixels.
-        max_memory: Bytes that a restoration may take.
-        ensemble: Average over the eight orientations.
-        strength: Share of the restored picture in the result, in [0, 1].
-        mask: Picture file of the same size as each picture: white is restored, black stays.
-        crop: x, y, width, height in pixels: only this part is restored and written.
-    """
-
-    model: str | Path = "resunet"
-    device: str = "auto"
-    precision: str = "auto"
-    tile: TileOption = "auto"
-    max_memory: int | None = None
-    ensemble: bool = False
-    strength: float = 1.0
-    mask: Path | None = None
-    crop: tuple[int, int, int, int] | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.strength <= 1:
-            raise UsageError(f"strength is between 0 and 1, got {self.strength}")
-
-    def load(self) -> Restorer:
-        """Load the network with its weights."""
-        return Restorer.from_pretrained(
-            self.model,
-            device=self.device,
-            precision=self.precision,
-            tile=self.tile,
-            max_memory=self.max_memory,
-            ensemble=self.ensemble,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,15 +110,21 @@ def restore_files(files: Files, settings: Settings, *, listener: Listener | None
         What became of each input.
 
     Raises:
-        UsageError: An input does not exist, two inputs would become one output, an output exists, or an option has no
-            such value.
+        UsageError: An input does not exist, two inputs would become one output, an output exists, another run is at
+            work in the same folder, or an option has no such value.
         ModelError: The weights cannot be used.
+        PictureError: The journal of the run cannot be written.
     """
-    jobs, mask = _plan(files, settings)
-    restorer = settings.load()
-    if listener is not None:
-        listener.begins(restorer.summary, restorer.notes)
-    worker = _Worker(restorer, files, settings, mask, Meter(None if listener is None else listener.moves))
+    jobs, mask = plan(files, settings)
+    with kept(jobs, files, settings) as (jobs, journal):
+        restorer = settings.load()
+        if listener is not None:
+            listener.begins(restorer.summary, restorer.notes)
+        worker = _Worker(restorer, files, settings, mask, Meter(None if listener is None else listener.moves))
+        return _restore(jobs, worker, journal, listener)
+
+
+def _restore(jobs: list[Job], worker: _Worker, journal: Journal | None, listener: Listener | None) -> BatchReport:
     start = time.perf_counter()
 
     def failed(failure: Failure) -> None:
@@ -215,16 +136,18 @@ def restore_files(files: Files, settings: Settings, *, listener: Listener | None
         if listener is not None:
             listener.ends(worker.outcomes[job])
 
-    stages = Stages(read=_read, work=worker.work, write=write)
-    report = run(jobs, stages, on_error=failed, meter=worker.meter)
+    stages = Stages(read=worker.read, work=worker.work, write=write)
+    report = run(jobs, stages, on_error=failed, meter=worker.meter, ledger=journal, workers=worker.files.workers)
+    if journal is not None and not worker.files.resume:
+        journal.discard()  # the run has come to its end; it stays where one was stopped
     outcomes = {
         **worker.outcomes,
         **{failure.job: _failed(failure) for failure in report.failed},
         **{skip.job: _skipped(skip.job) for skip in report.skipped},
     }
     return BatchReport(
-        model=restorer.summary,
-        notes=tuple(restorer.notes),
+        model=worker.restorer.summary,
+        notes=tuple(worker.restorer.notes),
         pictures=tuple(outcomes[job] for job in jobs),
         seconds=time.perf_counter() - start,
         exit_code=_exit_code(report),
@@ -248,7 +171,8 @@ def forecast_files(files: Files, settings: Settings) -> BatchReport:
         UsageError: As ``restore_files``.
         ModelError: The weights cannot be used.
     """
-    jobs, _ = _plan(files, settings)
+    jobs, _ = plan(files, settings)
+    jobs = remaining(jobs, files, settings)
     restorer = settings.load()
     clock = _Clock(restorer)
     outcomes = [_forecast(job, files, settings, clock) for job in jobs]
@@ -262,77 +186,15 @@ def forecast_files(files: Files, settings: Settings) -> BatchReport:
     )
 
 
-# --- before anything runs ---------------------------------------------------------------------------------------------
-
-
-def _plan(files: Files, settings: Settings) -> tuple[list[Job], object]:
-    """Return the jobs and the open mask, or refuse."""
-    items = walk(files.inputs, recursive=files.recursive)
-    jobs = plan_outputs(
-        _without_comparisons(items),
-        out=files.out,
-        suffix=files.suffix,
-        format=files.format,
-        overwrite=files.overwrite,
-        skip_existing=files.skip_existing,
-    )
-    if not jobs:
-        raise UsageError("every picture there is an output of an earlier run; name the files to restore one by one")
-    if any(job.target == STANDARD_STREAM for job in jobs):
-        _check_stream(files)
-    if files.compare:
-        _check_comparisons(jobs, files)
-    return jobs, None if settings.mask is None else _open_mask(settings.mask)
-
-
-def _without_comparisons(items: Sequence[Item]) -> list[Item]:
-    """Return the items less the before/after pictures that an earlier run put beside them."""
-    stems = {item.path.with_suffix("") for item in items}
-    return [item for item in items if item.named or not _shows_another(item.path.with_suffix(""), stems)]
-
-
-def _shows_another(path: Path, paths: set[Path]) -> bool:
-    stem = path.name.removesuffix(_COMPARISON)
-    return stem not in ("", path.name) and path.with_name(stem) in paths
-
-
-def _check_stream(files: Files) -> None:
-    if files.compare:
-        raise UsageError("a before/after picture needs a file; give --out a file name, or leave --compare out")
-    if sys.stdout.isatty():
-        raise UsageError("a picture is not written to a terminal; redirect the output, or give --out a file name")
-
-
-def _check_comparisons(jobs: Sequence[Job], files: Files) -> None:
-    taken = {job.target for job in jobs} | {job.source for job in jobs}
-    for job in jobs:
-        path = _comparison(job)
-        if path in taken:
-            raise UsageError(f"{path} would be both a before/after picture and another one; choose another --suffix")
-        if path.exists() and job.skip is None and not files.overwrite:
-            raise UsageError(f"{path} exists already; give --overwrite, or leave --compare out")
-
-
-def _comparison(job: Job) -> Path:
-    return job.target.with_name(f"{job.target.stem}{_COMPARISON}{job.target.suffix}")
-
-
-def _open_mask(path: Path) -> object:
-    try:
-        return read_image(path).to_pil()
-    except PictureError as error:
-        raise UsageError(f"the mask cannot be used: {error}") from error
-
-
 # --- picture by picture -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Result:
-    """A restored picture on its way to the disk."""
+    """A restored picture, page by page, on its way to the disk."""
 
-    before: ImageData
-    after: ImageData
+    before: list[ImageData]
+    after: list[ImageData]
     outcome: Outcome
 
 
@@ -343,46 +205,77 @@ class _Worker:
         self.restorer, self.files, self.settings, self.mask, self.meter = restorer, files, settings, mask, meter
         self.outcomes: dict[Job, Outcome] = {}
 
-    def work(self, job: Job, picture: ImageData) -> _Result:
-        """Restore a picture."""
-
-        def tell(done: int, total: int) -> None:
-            self.meter.part(job, done / total)
-
-        start = time.perf_counter()
-        try:
-            restored = self.restorer.run(
-                picture, strength=self.settings.strength, mask=self.mask, crop=self.settings.crop, progress=tell
+    def read(self, job: Job) -> list[ImageData]:
+        """Read a picture; several pages are welcome where several can be written."""
+        pages = read_pages(sys.stdin.buffer if job.source == STANDARD_STREAM else job.source, limits=self.files.limits)
+        written = _format_written(job, pages[0])
+        if len(pages) > 1 and written != "tiff":
+            raise PictureError(
+                f"it holds {len(pages)} pages and a {written.upper()} holds one; write a TIFF (--format tiff), "
+                "or split it into its pages first"
             )
-        except ModelError as error:  # the weights work: what they make of this picture says nothing about the next one
-            raise PictureError(str(error)) from error
+        return pages
+
+    def work(self, job: Job, pages: list[ImageData]) -> _Result:
+        """Restore a picture, page by page."""
+        start = time.perf_counter()
+        restored = [self._page(page, self._share(job, index, len(pages))) for index, page in enumerate(pages)]
+        notes = dict.fromkeys(note for page in restored for note in page.notes if note not in self.restorer.notes)
+        first = restored[0]
         outcome = Outcome(
             source=job.name,
             target=str(job.target),
             status="done",
-            width=restored.image.width,
-            height=restored.image.height,
+            width=first.image.width,
+            height=first.image.height,
             seconds=time.perf_counter() - start,
-            plan=None if restored.plan is None else str(restored.plan),
-            notes=tuple(note for note in restored.notes if note not in self.restorer.notes),
+            plan=None if first.plan is None else str(first.plan),
+            notes=(*notes, *([f"{len(pages)} pages"] if len(pages) > 1 else [])),
         )
-        return _Result(picture, restored.image, outcome)
+        return _Result(pages, [page.image for page in restored], outcome)
+
+    def _page(self, page: ImageData, tell: Callable[[int, int], None]) -> Restored[ImageData]:
+        try:
+            return self.restorer.run(
+                page, strength=self.settings.strength, mask=self.mask, crop=self.settings.crop, progress=tell
+            )
+        except ModelError as error:  # the weights work: what they make of this picture says nothing about the next one
+            raise PictureError(str(error)) from error
+
+    def _share(self, job: Job, page: int, pages: int) -> Callable[[int, int], None]:
+        return lambda done, total: self.meter.part(job, (page + done / total) / pages)
 
     def write(self, job: Job, result: _Result) -> None:
         """Write a restored picture, and the before/after picture if there is to be one."""
         outcome = result.outcome
-        target = sys.stdout.buffer if job.target == STANDARD_STREAM else job.target
-        write_image(result.after, target, format=job.format, quality=self.files.quality)
+        self._put(result.after, sys.stdout.buffer if job.target == STANDARD_STREAM else job.target, job)
         if self.files.compare:
-            both = compare(_part(result.before, self.settings.crop), result.after)
-            path = _comparison(job)
-            write_image(both, path, format=job.format, quality=self.files.quality)
+            crop = self.settings.crop
+            both = [compare(_part(one, crop), two) for one, two in zip(result.before, result.after, strict=True)]
+            path = comparison_path(job)
+            self._put(both, path, job)
             outcome = replace(outcome, comparison=str(path))
         self.outcomes[job] = outcome
 
+    def _put(self, pages: list[ImageData], target: Path | BinaryIO, job: Job) -> None:
+        files = self.files
+        if len(pages) > 1:
+            write_pages(pages, target, bit_depth=files.bit_depth, strip_metadata=files.strip_metadata)
+            return
+        write_image(
+            pages[0],
+            target,
+            format=job.format,
+            quality=files.quality,
+            bit_depth=files.bit_depth,
+            background=files.background,
+            strip_metadata=files.strip_metadata,
+        )
 
-def _read(job: Job) -> ImageData:
-    return read_image(sys.stdin.buffer if job.source == STANDARD_STREAM else job.source)
+
+def _format_written(job: Job, picture: ImageData) -> str:
+    said = job.format or (None if job.target == STANDARD_STREAM else format_of_suffix(job.target))
+    return canonical_format(said or picture.format)
 
 
 def _part(image: ImageData, crop: tuple[int, int, int, int] | None) -> ImageData:
@@ -444,7 +337,7 @@ def _forecast(job: Job, files: Files, settings: Settings, clock: _Clock) -> Outc
         source=job.name,
         target=str(job.target),
         status="planned",
-        comparison=str(_comparison(job)) if files.compare else None,
+        comparison=str(comparison_path(job)) if files.compare else None,
     )
     if job.source == STANDARD_STREAM:
         return outcome

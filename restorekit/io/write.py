@@ -25,6 +25,7 @@ from restorekit.io.webp import write_webp
 
 __all__ = ["encode_image", "write_image", "write_pages"]
 
+_WHITE = (255, 255, 255)
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _DEPTHS = {"png": (8, 16), "jpeg": (8,), "webp": (8,), "bmp": (8,), "tiff": (8, 16, 32)}
 
@@ -38,7 +39,7 @@ def write_image(
     format: str | None = None,
     quality: int | None = None,
     bit_depth: int | None = None,
-    background: tuple[int, int, int] = (255, 255, 255),
+    background: tuple[int, int, int] = _WHITE,
     strip_metadata: bool = False,
     overwrite: bool = True,
 ) -> None:
@@ -70,21 +71,34 @@ def write_image(
     _write([prepared], target, chosen, quality=quality, overwrite=overwrite)
 
 
-def write_pages(pages: Sequence[ImageData], target: Path | str | BinaryIO, *, overwrite: bool = True) -> None:
+def write_pages(
+    pages: Sequence[ImageData],
+    target: Path | str | BinaryIO,
+    *,
+    bit_depth: int | None = None,
+    strip_metadata: bool = False,
+    overwrite: bool = True,
+) -> None:
     """Write several pictures as the pages of one TIFF.
 
     Args:
         pages: The pictures, of any sizes and kinds.
-        target: A path, or an open binary file that can seek.
+        target: A path, or an open binary file.
+        bit_depth: 8, 16 or 32 (floating point); if None, that of each page.
+        strip_metadata: Whether to leave out everything but the pixels and their profiles.
         overwrite: Whether a file of that name may be replaced.
 
     Raises:
-        UsageError: There are no pages.
+        UsageError: There are no pages, or an option is wrong.
         PictureError: The file cannot be written; the message names it.
     """
     if not pages:
         raise UsageError("a file needs at least one page to be written")
-    _write(list(pages), target, "tiff", quality=None, overwrite=overwrite)
+    prepared = [
+        _prepare(page, "tiff", quality=None, bit_depth=bit_depth, background=_WHITE, strip_metadata=strip_metadata)
+        for page in pages
+    ]
+    _write(prepared, target, "tiff", quality=None, overwrite=overwrite)
 
 
 def encode_image(image: ImageData, *, format: str | None = None, quality: int | None = None) -> bytes:

@@ -96,6 +96,9 @@ class Journal:
         file = FileIO(self.path, "a+")
         try:
             _hold(file, self.path)
+            if not self.path.exists() or not os.path.samestat(os.fstat(file.fileno()), self.path.stat()):
+                file.close()  # its run has ended and removed it since it was opened
+                return self._open(resume=resume)
             file.seek(0)
             records = [record for line in file.readall().split(b"\n") if (record := _parse(line)) is not None]
             if resume and records:
@@ -186,6 +189,12 @@ class Journal:
         if file.write(line) != len(line):
             raise OSError(errno.ENOSPC, "the journal could not be written")
         os.fsync(file.fileno())
+
+    def discard(self) -> None:
+        """Remove the journal, since nobody is to go on with what it tells of."""
+        if os.name == "nt":  # pragma: no cover (the tests run elsewhere; an open file cannot be removed there)
+            self.close()
+        self.path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let the journal go."""

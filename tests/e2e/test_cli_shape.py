@@ -18,7 +18,7 @@ from restorekit.cli.app import COMMANDS
 from tests.e2e.conftest import Cli
 
 FOLDER = Path(str(application.__file__)).parent
-MOST_LINES = 100
+MOST_LINES = 120
 
 
 def commands(command: Any = None, words: tuple[str, ...] = ()) -> list[tuple[str, ...]]:

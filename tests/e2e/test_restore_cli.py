@@ -327,6 +327,12 @@ def test_nothing_written_is_no_success(cli: Cli, weights: Path, tmp_path: Path) 
         (["a.pic", "--max-memory", "much"], "an amount of memory is a number with a unit, such as 4GB or 500M"),
         (["a.pic", "--max-memory", "0"], "an amount of memory is a number with a unit"),
         (["a.pic", "--max-memory", "1K"], "more than the 0 MiB that it may take"),
+        (["a.pic", "--shard", "3/2"], "a shard is i/n with 1 <= i <= n, such as 2/4, not '3/2'"),
+        (["a.pic", "--workers", "0"], "workers are 1 or more, got 0"),
+        (["a.pic", "--bit-depth", "12"], "bit depth is 8, 16 or 32 (floating point), got 12"),
+        (["a.pic", "--background", "mauve"], "a colour is white, black, grey, gray or #RRGGBB, not 'mauve'"),
+        (["a.pic", "--max-pixels", "0"], "a number of pixels is one with a unit, such as 500M or 2G, not '0'"),
+        (["a.pic", "--resume", "-o", "-"], "--resume and --shard need files to write to"),
         (["a.pic", "--suffix", "x/y"], "a suffix is a part of a name, got 'x/y'"),
         (["a.pic", "--strength", "much"], "Invalid value for '--strength'"),
         (["a.pic", "--stength", "1"], "No such option: --stength"),
@@ -403,8 +409,23 @@ def test_an_interruption_ends_with_130_and_leaves_whole_files(
     ended = cli("restore", tmp_path / "in", "-o", tmp_path / "out", "-m", weights)
     assert ended.code == 130
     assert ended.error.splitlines()[-1] == "Interrupted."
-    assert names(tmp_path / "out") == ["1.png"]
+    assert "the same command with --resume goes on" in ended.error
+    assert names(tmp_path / "out") == [".restorekit.journal", "1.png"]
     assert pixels(tmp_path / "out" / "1.png").shape == (40, 56, 3)
+    monkeypatch.setattr(Restorer, "run", run)
+    written = (tmp_path / "out" / "1.png").stat().st_mtime_ns
+    resumed = cli("restore", tmp_path / "in", "-o", tmp_path / "out", "-m", weights, "--resume", "--json")
+    assert [(picture["status"], picture["reason"]) for picture in resumed.json["pictures"]] == [
+        ("skipped", "done before"),
+        ("done", None),
+    ]
+    assert (tmp_path / "out" / "1.png").stat().st_mtime_ns == written
+    again = cli("restore", tmp_path / "in", "-o", tmp_path / "out", "-m", weights, "--resume")
+    assert again.code == 0
+    assert "0 written, 2 skipped" in again.error
+    other = cli("restore", tmp_path / "in", "-o", tmp_path / "out", "-m", weights, "--resume", "--strength", "0.5")
+    assert other.code == 2
+    assert "the run to resume had other settings (strength)" in other.error
 
 
 # --- what would be done -----------------------------------------------------------------------------------------------
@@ -478,7 +499,7 @@ def test_a_bar_on_a_terminal_and_its_interrupt_key(weights: Path, tmp_path: Path
     assert process.returncode == 130
     assert b"Interrupted." in shown
     assert b"%" in shown
-    made = names(tmp_path / "out")
+    made = [name for name in names(tmp_path / "out") if name != ".restorekit.journal"]
     assert 0 < len(made) < 200
     assert all(pixels(tmp_path / "out" / name).shape == (64, 64, 3) for name in made)
 
