@@ -114,7 +114,10 @@ def _hold_when_written(image: ImageData, record: dict[str, Any], folder: Path) -
     """Written in its own format, nothing is lost; where that is lossless, no pixel either."""
     target = folder / f"out.{image.format if image.format in WRITABLE else 'png'}"
     write_image(image, target)
-    assert [str(finding) for finding in verify(path_of(record), target) if not finding.kept] == []
+    findings = verify(path_of(record), target)
+    # a second picture, layers, CMYK: what no writer here can write, and what the reader has said
+    assert [str(finding) for finding in findings if not finding.kept and finding.aspect != "contents"] == []
+    assert image.notes or all(finding.kept for finding in findings)
     if image.format in ("png", "tiff", "bmp"):
         again = read_image(target)
         np.testing.assert_array_equal(again.pixels, image.pixels)

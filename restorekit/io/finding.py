@@ -1,0 +1,57 @@
+"""What a check of two files finds, and which format cannot hold what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Finding", "lacking"]
+
+_HOLDERS = {
+    "16 bit": ("png", "tiff"),
+    "32 bit": ("tiff",),
+    "64 bit": (),
+    "alpha": ("png", "tiff", "webp", "bmp"),
+    "pages": ("tiff",),
+    "grey": ("png", "jpeg", "tiff", "bmp"),
+    "full colour": ("png", "jpeg", "tiff", "bmp"),
+    "colour chunks": ("png",),
+    "EXIF": ("png", "jpeg", "webp", "tiff"),
+    "XMP": ("png", "jpeg", "webp", "tiff"),
+    "extended XMP": ("jpeg",),
+    "IPTC": ("png", "jpeg", "tiff"),
+    "comment": ("png", "jpeg"),
+    "texts": ("png",),
+}
+"""Formats that hold something, of those that are written here."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        aspect: What: ``"size"``, ``"bit depth"``, ``"alpha"``, ``"profile"``, ``"orientation"``, ...
+        kept: Whether it was kept.
+        before: What it was.
+        after: What it is.
+    """
+
+    aspect: str
+    kept: bool
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        return f"{self.aspect} {'kept' if self.kept else 'LOST'}: {self.before} -> {self.after}"
+
+
+def lacking(what: str, format: str) -> str:
+    """Return ``" (a JPEG holds no alpha)"`` and the like, or nothing where the format could hold it.
+
+    Args:
+        what: One of the things that not every format holds; of others it is assumed that all do.
+        format: The format of the file that does not have it.
+    """
+    names = {"16 bit": "no 16 bit", "grey": "no grey", "full colour": "no full colour where it is lossy"}
+    missing = what in _HOLDERS and format not in _HOLDERS[what]
+    return f" (a {format.upper()} holds {names.get(what, f'no {what}')})" if missing else ""
