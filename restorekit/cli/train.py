@@ -14,6 +14,11 @@ Examples:
   restorekit train run seven-task --clean photos/ --out runs/a
   restorekit train run seven-task --clean photos/ --out runs/b --model hogformer-tiny --start-from runs/a
 """
+_AVERAGE_EXAMPLES = """\b
+Examples:
+  restorekit train average runs/a runs/b --out runs/mean
+  restorekit train average runs/a runs/b runs/c --out runs/mean-of-three
+"""
 _RELEASE_EXAMPLES = """\b
 Examples:
   restorekit train release runs/a --tag resunet.mine --data test-sets/
@@ -49,6 +54,18 @@ def run(
     config = TrainConfig(steps=steps, learning_rate=learning_rate, start_from=start_from, freeze=freeze)
     watch_with = watcher(watch, model) if watch else None
     start_run(recipe, variant=model, clean=clean, out=out, config=config, device=device, watch=watch_with)
+
+
+@app.command(epilog=_AVERAGE_EXAMPLES)
+def average(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of two or more runs of one variant.")],
+    out: Annotated[Path, typer.Option(help="Folder of the new run, which can be released.")],
+) -> None:
+    """Take the mean of the weights of several runs that go on from one another."""
+    from restorekit.training import average_runs
+
+    average_runs(folders, out)
+    typer.echo(f"mean of {len(folders)} runs in {out}")
 
 
 @app.command(epilog=_RELEASE_EXAMPLES)

@@ -130,13 +130,23 @@ class Synthesis:
         return degraded
 
 
+def _stripes(phase: Tensor, generator: torch.Generator) -> Tensor:
+    """Return soft or sharp stripes in [0, 1] for phases in periods."""
+    return torch.sigmoid(uniform(generator, 1, 8) * (torch.cos(2 * math.pi * phase) + uniform(generator, -0.5, 0.5)))
+
+
 def _add_grating(clean: Tensor, generator: torch.Generator) -> Tensor:
-    """Lay a patch of regular stripes over part of ``(1, 3, H, W)``."""
+    """Lay a patch of regular stripes over part of ``(1, 3, H, W)``: fences, shutters, tiles, cloth with folds."""
     height, width = clean.shape[2:]
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    angle = uniform(generator, -0.6, 0.6)
-    phase = (columns * math.cos(angle) + rows * math.sin(angle)) / uniform(generator, 3, 14)
-    stripes = torch.sigmoid(uniform(generator, 1, 8) * (torch.cos(2 * math.pi * phase) + uniform(generator, -0.5, 0.5)))
+    angle = uniform(generator, -0.9, 0.9)
+    period = uniform(generator, 2.5, 14)
+    along = rows * math.cos(angle) - columns * math.sin(angle)
+    folds = uniform(generator, 0, 2) * period * torch.sin(along / uniform(generator, 15, 60))
+    across = columns * math.cos(angle) + rows * math.sin(angle) + folds
+    stripes = _stripes(across / period, generator)
+    if uniform(generator, 0, 1) < 0.3:
+        stripes = stripes * _stripes(along / (period * uniform(generator, 0.7, 4)), generator)
     centre = [uniform(generator, 0, 1) * side for side in (height, width)]
     radius = [uniform(generator, 0.15, 0.6) * side for side in (height, width)]
     away = ((rows - centre[0]) / radius[0]).abs().maximum(((columns - centre[1]) / radius[1]).abs())

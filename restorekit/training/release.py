@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from restorekit.errors import ModelError
 from restorekit.hub import Card, Scores, release
 from restorekit.inference import Restorer
 from restorekit.inference.measure import measure_rule
 from restorekit.io import read_image
 from restorekit.models import MODELS
 from restorekit.resources import records
-from restorekit.training.run import load_average
-from restorekit.training.score import PROTOCOL, RULE, score
+from restorekit.training.run import load_average, read_record
+from restorekit.training.score import PAIRED, PROTOCOL, RULE, first_picture, list_sets, score
 
 __all__ = ["release_run"]
 
@@ -66,12 +64,12 @@ def release_run(
     Raises:
         ModelError: The run has no record or no weights, or the tag is taken.
     """
-    record = _record(run)
+    record = read_record(run)
     family, variant = record["family"], record["variant"]
     network = MODELS.get(family).build(variant)
     network.load_state_dict({key: value.half().float() for key, value in load_average(run).items()})
     network.eval()
-    rule = measure_rule(family, network, RULE, pictures=_samples(), variant=variant)
+    rule = measure_rule(family, network, RULE, pictures=_samples(data), variant=variant)
     rows = score(Restorer(network, size=MODELS.get(family).size, rule=rule), data)
     return release(
         network,
@@ -96,33 +94,31 @@ def release_run(
     )
 
 
-def _record(run: Path) -> dict[str, Any]:
-    try:
-        record: dict[str, Any] = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{run} holds no record of a run ({error}); name a folder that `restorekit train run` made"
-        ) from error
-    return record
-
-
 def _lineage(run: Path) -> list[str]:
-    """Return the commands that made the weights of a run, those of the runs that it started from first."""
-    record = _record(run)
-    parents = [Path(p) for p in record.get("parents", [record["starts"][0]["config"]["start_from"]]) if p]
-    earlier = [command for parent in parents if (parent / "run.json").exists() for command in _lineage(parent)]
-    return [*earlier, *(start["command"] for start in record["starts"])]
+    """Return the commands that made the weights of a run, each once, those of the runs that it started from first."""
+    record = read_record(run)
+    parents = record["parents"] if "parents" in record else [record["starts"][0]["config"]["start_from"]]
+    earlier = [
+        command
+        for parent in parents
+        if parent and Path(parent, "run.json").exists()
+        for command in _lineage(Path(parent))
+    ]
+    return list(dict.fromkeys([*earlier, *(start["command"] for start in record["starts"])]))
 
 
 def _source(record: Mapping[str, Any]) -> str:
+    if "parents" in record:
+        return f"trained by this project, mean of the weights of {', '.join(Path(p).name for p in record['parents'])}"
     config = record["starts"][-1]["config"]
     start = f", from the weights of {Path(config['start_from']).name}" if config["start_from"] else ""
     return f"trained by this project, recipe {record['recipe']}, {config['steps']} steps{start}"
 
 
-def _samples() -> Sequence[NDArray[np.uint8]]:
-    """Return the bundled degraded sample, to compare whole and tiled on."""
-    return [np.asarray(read_image(records("datasets") / "samples" / "demo" / "degraded.png").pixels, np.uint8)]
+def _samples(data: Path) -> list[NDArray[np.uint8]]:
+    """Return pictures to compare whole and tiled on: the bundled degraded sample, and the first of each set."""
+    demo = np.asarray(read_image(records("datasets") / "samples" / "demo" / "degraded.png").pixels, np.uint8)
+    return [demo, *(first_picture(data, name) for name in list_sets(data) if name in PAIRED)]
 
 
 def _commit() -> str:

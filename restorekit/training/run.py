@@ -21,7 +21,7 @@ from restorekit.registry import Registry
 from restorekit.training.loop import Task, TrainConfig, train
 from restorekit.training.recipes.seven_task import careful, seven_task, tone
 
-__all__ = ["RECIPES", "find_variant", "load_average", "start_run"]
+__all__ = ["RECIPES", "find_variant", "load_average", "read_record", "start_run"]
 
 _log = logging.getLogger(__name__)
 
@@ -84,6 +84,21 @@ def find_variant(name: str) -> tuple[ModelSpec, str]:
             return spec, name
     spec = MODELS.get(name)
     return spec, spec.default_variant
+
+
+def read_record(run: Path) -> dict[str, Any]:
+    """Return the record of a run: what it trained, on what, and the commands that started it.
+
+    Raises:
+        ModelError: The folder holds none.
+    """
+    try:
+        record: dict[str, Any] = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{run} holds no record of a run ({error}); name a folder that `restorekit train run` made"
+        ) from error
+    return record
 
 
 def load_average(run: Path) -> dict[str, torch.Tensor]:

@@ -23,7 +23,7 @@ from restorekit.io import read_image
 from restorekit.metrics import psnr
 from restorekit.training.run import find_variant
 
-__all__ = ["PAIRED", "PROTOCOL", "SYNTHETIC", "list_sets", "score", "watcher"]
+__all__ = ["PAIRED", "PROTOCOL", "SYNTHETIC", "first_picture", "list_sets", "score", "watcher"]
 
 PROTOCOL = "rgb8"
 Picture = NDArray[np.uint8]
@@ -159,6 +159,19 @@ def _pairs(data: Path, name: str) -> Iterator[tuple[Picture, Picture]]:
     else:
         for path in sorted((data / name / "input").iterdir()):
             yield _read(path), _read(data / name / "target" / path.name)
+
+
+def first_picture(data: Path, name: str) -> Picture:
+    """Return the first degraded picture of a set.
+
+    Args:
+        data: Folder of test sets.
+        name: Name of a set.
+
+    Returns:
+        ``(H, W, 3)`` uint8.
+    """
+    return next(_pairs(data, name))[0]
 
 
 def _read(path: Path) -> Picture:

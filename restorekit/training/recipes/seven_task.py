@@ -55,9 +55,9 @@ def careful(folders: Sequence[Path], *, warm: bool = True, seed: int = 3) -> Res
     Returns:
         The task.
     """
-    shares = {**MIXTURE.shares, "noise": 0.5, "rain": 0.1, "haze": 0.06, "low_light": 0.05, "jpeg": 0.2, "clean": 0.06}
+    shares = {**MIXTURE.shares, "noise": 0.42, "rain": 0.1, "haze": 0.05, "low_light": 0.05, "jpeg": 0.3, "clean": 0.08}
     synthesis = Synthesis(
-        clean=CleanPictures(folders), mixture=replace(MIXTURE, shares=shares, grey=0.12, gratings=0.5), seed=seed
+        clean=CleanPictures(folders), mixture=replace(MIXTURE, shares=shares, grey=0.12, gratings=0.6), seed=seed
     )
     return RestorationTask(synthesis=synthesis, first_floor=3e-5, last_floor=3e-5)
 
