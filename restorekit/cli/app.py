@@ -17,7 +17,7 @@ from restorekit.errors import RestoreKitError, UnknownNameError
 
 __all__ = ["COMMANDS", "app", "main"]
 
-COMMANDS = ("restore", "demo", "models", "doctor", "train")
+COMMANDS = ("restore", "verify", "demo", "models", "doctor", "train")
 """Each one is ``app`` in the module of its name, which is imported when it is asked for."""
 
 _INTERRUPTED = 130

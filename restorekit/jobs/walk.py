@@ -12,7 +12,7 @@ from pathlib import Path
 from restorekit.errors import UsageError
 from restorekit.io.formats import PICTURE_SUFFIXES
 
-__all__ = ["STANDARD_STREAM", "Item", "walk"]
+__all__ = ["STANDARD_STREAM", "Item", "is_picture_name", "list_folder", "natural", "walk"]
 
 STANDARD_STREAM = Path("-")
 """Stands for standard input as a source, and for standard output as a target."""
@@ -76,7 +76,7 @@ def _expand(given: str, *, recursive: bool) -> Iterator[Item]:
     if given == "-":
         yield Item(STANDARD_STREAM, Path("stdin"), named=True)
     elif path.is_dir():
-        yield from _folder(path, recursive=recursive)
+        yield from list_folder(path, recursive=recursive)
     elif path.exists() or path.is_symlink():
         yield Item(path, Path(path.name), named=True)
     elif _MAGIC.search(given):
@@ -85,8 +85,16 @@ def _expand(given: str, *, recursive: bool) -> Iterator[Item]:
         raise UsageError(f"there is no file or folder {given!r}")
 
 
-def _folder(folder: Path, *, recursive: bool) -> Iterator[Item]:
-    """Yield the pictures of a folder, its own before those of the folders in it; links to folders are not followed."""
+def list_folder(folder: Path, *, recursive: bool) -> Iterator[Item]:
+    """Yield the pictures of a folder, its own before those of the folders in it; links to folders are not followed.
+
+    Args:
+        folder: The folder.
+        recursive: Whether to go into the folders of folders.
+
+    Raises:
+        UsageError: A folder cannot be listed.
+    """
     for place, folders, names in os.walk(folder, onerror=_refuse):
         folders[:] = sorted((name for name in folders if not name.startswith(".")), key=natural) if recursive else []
         for name in sorted(names, key=natural):
@@ -108,7 +116,7 @@ def _pattern(given: str, *, recursive: bool) -> Iterator[Item]:
     base = Path(*parts[:first])
     for match in map(Path, matches):
         if match.is_dir():
-            for item in _folder(match, recursive=recursive) if "**" not in given else ():
+            for item in list_folder(match, recursive=recursive) if "**" not in given else ():
                 yield Item(item.path, match.relative_to(base) / item.relative)
         elif is_picture_name(match.name):
             yield Item(match, match.relative_to(base))
