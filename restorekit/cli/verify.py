@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Argument, Option
 
+from restorekit.cli import _options as o
 from restorekit.cli._common import print_json, set_up_logging
+from restorekit.cli._words import parse_bytes, parse_count
 
 if TYPE_CHECKING:
     from restorekit.jobs.verify import Verdict, VerifyReport
@@ -30,7 +32,9 @@ def verify(
     suffix: Annotated[
         str | None, Option(help="End of the names of outputs, before the dot. Default: none, or _restored.")
     ] = None,
-    as_json: Annotated[bool, Option("--json", help="Print the result as JSON on standard output.")] = False,
+    max_pixels: o.MaxPixels = "500M",
+    max_file_size: o.MaxFileSize = "4GB",
+    as_json: o.AsJson = False,
     verbose: Annotated[bool, Option("--verbose", "-v", help="Also list what was kept.")] = False,
 ) -> None:
     """Compare pictures with what was made of them: size, depth, alpha, profile, metadata, the way up.
@@ -39,13 +43,18 @@ def verify(
     was lost or a picture has no counterpart, 3 if nothing was lost but a file could not be read.
     """
     set_up_logging(verbose=verbose)
+    from restorekit.io.limits import Limits
     from restorekit.jobs.verify import verify_files
+
+    limits = Limits(pixels=parse_count(max_pixels), file_bytes=parse_bytes(max_file_size))
 
     def tell(verdict: Verdict) -> None:
         for line in _lines(verdict, verbose=verbose):
             typer.echo(line)
 
-    report = verify_files(before, after, recursive=recursive, suffix=suffix, tell=None if as_json else tell)
+    report = verify_files(
+        before, after, recursive=recursive, suffix=suffix, limits=limits, tell=None if as_json else tell
+    )
     if as_json:
         print_json(report.record())
     else:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 __all__ = ["Finding", "lacking"]
 
 _HOLDERS = {
+    "10 bit": ("png", "tiff"),
+    "12 bit": ("png", "tiff"),
     "16 bit": ("png", "tiff"),
     "32 bit": ("tiff",),
     "64 bit": (),
     "alpha": ("png", "tiff", "webp", "bmp"),
     "pages": ("tiff",),
     "grey": ("png", "jpeg", "tiff", "bmp"),
-    "full colour": ("png", "jpeg", "tiff", "bmp"),
     "colour chunks": ("png",),
     "EXIF": ("png", "jpeg", "webp", "tiff"),
     "XMP": ("png", "jpeg", "webp", "tiff"),
@@ -52,6 +53,5 @@ def lacking(what: str, format: str) -> str:
         what: One of the things that not every format holds; of others it is assumed that all do.
         format: The format of the file that does not have it.
     """
-    names = {"16 bit": "no 16 bit", "grey": "no grey", "full colour": "no full colour where it is lossy"}
     missing = what in _HOLDERS and format not in _HOLDERS[what]
-    return f" (a {format.upper()} holds {names.get(what, f'no {what}')})" if missing else ""
+    return f" (a {format.upper()} holds no {what})" if missing else ""

@@ -39,7 +39,9 @@ _SPREAD = {"uint8": ((17, 4),), "uint16": ((4369, 4), (257, 8), (256, 8))}
 
 _FEW, _MANY = 4, 32  # levels: a picture of many does not become one of so few by being restored
 
-_CONTENTS = re.compile("more pictures|further pictures|after the end|further channels|layers|CMYK|bits of the AVIF")
+_CONTENTS = re.compile("more pictures|further pictures|after the end|further channels|layers")
+_CMYK = re.compile("^CMYK was converted")
+_MORE_BITS = re.compile("^the ([0-9]+) bits of the AVIF were reduced")
 """What readers note that belongs to the picture (unlike thumbnails, and what was damaged anyway)."""
 
 
@@ -104,7 +106,7 @@ def _content(before: ImageData, after: ImageData) -> Iterator[Finding]:
 
 
 def _depth(before: ImageData, after: ImageData) -> Iterator[Finding]:
-    bits = [max(32, image.encoding.bits or 0) if image.bits == 32 else image.bits for image in (before, after)]
+    bits = [_bits_of_file(image) for image in (before, after)]
     names = [f"{count} bit{_kind(image)}" for count, image in zip(bits, (before, after), strict=True)]
     kept = bits[1] >= bits[0]
     if not kept:
@@ -114,6 +116,12 @@ def _depth(before: ImageData, after: ImageData) -> Iterator[Finding]:
     elif _is_posterised(before, after):
         kept, names[1] = False, f"{names[1]} with no more than {_FEW} levels"
     yield Finding("bit depth", kept, names[0], names[1])
+
+
+def _bits_of_file(image: ImageData) -> int:
+    """Return the bits of a value in the file, which may be more than those that could be read."""
+    noted = [int(found.group(1)) for note in image.notes if (found := _MORE_BITS.search(note))]
+    return max([image.bits, *noted, (image.encoding.bits or 0) if image.bits == 32 else 0])
 
 
 def _kind(image: ImageData) -> str:
@@ -252,10 +260,11 @@ def _steps(name: str) -> tuple[int, int]:
 
 def _contents(before: ImageData, after: ImageData) -> Iterator[Finding]:
     """Compare what the readers had to leave out or convert: it is in the first file, and in the other one or not."""
-    for note in before.notes:
-        if _CONTENTS.search(note):
-            kept = note in after.notes
-            yield Finding("contents", kept, note, "the same" if kept else "not in it")
+    models = ["CMYK" if any(map(_CMYK.search, image.notes)) else "RGB" for image in (before, after)]
+    if models[0] == "CMYK":
+        yield Finding("colour model", models[1] == "CMYK", *models)
+    for note in filter(_CONTENTS.search, before.notes):
+        yield Finding("contents", note in after.notes, note, "the same" if note in after.notes else "without that")
 
 
 _CHECKS: tuple[Check, ...] = (*(_size, _content, _depth, _colours, _alpha, _sampling, *METADATA_CHECKS, _contents),)

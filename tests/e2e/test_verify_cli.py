@@ -106,6 +106,14 @@ def test_files_that_cannot_be_read_end_with_3(cli: Cli, tmp_path: Path) -> None:
     assert cli("verify", after, before).code == 3
 
 
+def test_limits_can_be_set(cli: Cli, tmp_path: Path) -> None:
+    given = put(tmp_path / "a.png")
+    ended = cli("verify", given, given, "--max-pixels", "1000")
+    assert ended.code == 3
+    assert "the header says 56 x 40 pixels" in ended.text
+    assert cli("verify", given, given, "--max-file-size", "1K").code == 3
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

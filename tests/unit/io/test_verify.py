@@ -456,6 +456,23 @@ def test_more_pictures_in_a_file_are_part_of_it() -> None:
     assert text.startswith("contents LOST: the file holds more pictures after the first one (MPO)")
 
 
+def test_cmyk_that_became_rgb_is_found() -> None:
+    inks = Image.fromarray(smooth()).convert("CMYK")
+    out, copy = BytesIO(), BytesIO()
+    inks.save(out, "JPEG", quality=95, subsampling=0)
+    image = read_image(out.getvalue())
+    inks.save(copy, "JPEG", quality=90, subsampling=0)
+    assert only_loss(verify(out.getvalue(), encode_image(image))) == "colour model LOST: CMYK -> RGB"
+    assert lost(verify(out.getvalue(), copy.getvalue())) == []
+
+
+def test_bits_that_the_reader_could_not_get_at_are_known() -> None:
+    before = ImageData(pixels=smooth(), format="avif", notes=("the 12 bits of the AVIF were reduced to 8",))
+    assert only_loss(compare(before, ImageData(pixels=smooth()))) == "bit depth LOST: 12 bit -> 8 bit"
+    assert lost(compare(before, before)) == []
+    assert lost(compare(before, ImageData(pixels=smooth().astype(np.uint16) * 256 + np.uint16(9)))) == []
+
+
 # --- cost -------------------------------------------------------------------------------------------------------------
 
 
