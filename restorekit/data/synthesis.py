@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from restorekit.data.clean import CleanPictures
@@ -30,6 +32,8 @@ class Mixture:
         dark_scenes: Share of the clean pictures, outside ``tone``, that are made darker first: some scenes are dark and
             right as they are.
         gratings: Share of the clean pictures that get a patch of stripes first: fences and blinds are not rain.
+        upright: Share of the pictures for which the one of three crops with the most upright edges is taken: windows,
+            trunks and columns are not rain either.
         grey: Share of the clean pictures that lose their colour first: few colours are not a sign of haze.
     """
 
@@ -41,6 +45,7 @@ class Mixture:
     dark_scenes: float = 0.12
     grey: float = 0.05
     gratings: float = 0.0
+    upright: float = 0.0
 
     def tasks(self, count: int, generator: torch.Generator) -> list[str]:
         """Draw a task for each of ``count`` pictures, evenly (systematic sampling: every batch has its share)."""
@@ -104,6 +109,9 @@ class Synthesis:
         wide = task in self.mixture.whole_picture
         scales = {"smallest_scale": 0.25, "unscaled": 0.1} if wide else {"smallest_scale": 0.4, "unscaled": 0.5}
         cut = self.clean.crop(generator, 2 * side, **scales)
+        if uniform(generator, 0, 1) < self.mixture.upright:
+            others = [self.clean.crop(generator, 2 * side, **scales) for _ in range(2)]
+            cut = max(cut, *others, key=_uprightness)
         clean = torch.from_numpy(cut).permute(2, 0, 1).float()[None] / 255
         if task not in self.mixture.tone and uniform(generator, 0, 1) < self.mixture.dark_scenes:
             clean = clean * uniform(generator, 0.3, 0.9)
@@ -128,6 +136,12 @@ class Synthesis:
         if uniform(generator, 0, 1) < 0.7:  # files hold whole steps
             return (degraded * 255).round() / 255
         return degraded
+
+
+def _uprightness(picture: NDArray[np.uint8]) -> float:
+    """Return how much more a picture ``(H, W, 3)`` changes along its rows than along its columns, in grey levels."""
+    green = picture[:, :, 1].astype(np.int16)
+    return float(np.abs(np.diff(green, axis=1)).mean() - np.abs(np.diff(green, axis=0)).mean())
 
 
 def _stripes(phase: Tensor, generator: torch.Generator) -> Tensor:

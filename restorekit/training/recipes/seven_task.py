@@ -57,7 +57,9 @@ def careful(folders: Sequence[Path], *, warm: bool = True, seed: int = 3) -> Res
     """
     shares = {**MIXTURE.shares, "noise": 0.42, "rain": 0.1, "haze": 0.05, "low_light": 0.05, "jpeg": 0.3, "clean": 0.08}
     synthesis = Synthesis(
-        clean=CleanPictures(folders), mixture=replace(MIXTURE, shares=shares, grey=0.12, gratings=0.6), seed=seed
+        clean=CleanPictures(folders),
+        mixture=replace(MIXTURE, shares=shares, grey=0.12, gratings=0.5, upright=0.5),
+        seed=seed,
     )
     return RestorationTask(synthesis=synthesis, first_floor=3e-5, last_floor=3e-5)
 
