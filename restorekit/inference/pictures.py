@@ -1,10 +1,13 @@
 """The kinds of pictures that callers hand over: read tile by tile, written row by row, in their own type.
 
-Nothing here ever holds a whole picture in float32: a picture of 100 megapixels in 8 bit stays in 8 bit.
+Nothing here ever holds a whole picture in float32: a picture of 100 megapixels in 8 bit stays in 8 bit. What the
+network sees of it is made tile by tile: sRGB of the colours that its profile describes, and something better than the
+black that editors leave under full transparency. What it answers goes the same way back.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -20,7 +23,10 @@ from PIL import Image
 from torch import Tensor
 
 from restorekit.errors import PictureError, UsageError
-from restorekit.io import ImageData, read_image
+from restorekit.io import ImageData, Metadata, read_image
+from restorekit.io.alpha import Underpaint
+from restorekit.io.color_profile import WorkingSpace, cmyk_to_srgb, profile_space, working_space
+from restorekit.io.icc import color_model
 from restorekit.ops.tiles import Box
 
 __all__ = ["THUMBNAIL", "Canvas", "Opened", "open_picture"]
@@ -33,23 +39,30 @@ _FLOAT_RANGE = (-0.5, 1.5)  # what filters leave of [0, 1]; beyond it the pictur
 
 _SCALES = {torch.uint8: 255, torch.uint16: 65535}
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_PLAIN_MODES = ("L", "LA", "RGB", "RGBA", "I;16", "I;16L", "I;16B", "F")
 _ARRAY_DTYPES = {np.dtype(name) for name in ("uint8", "uint16", "float16", "float32", "float64")}
+
+
+_log = logging.getLogger(__name__)
 
 
 class Canvas(ABC):
     """A picture that is being restored: read from the caller's pixels, written to a copy of a part of them.
 
-    Grey is read as three equal channels and written as their mean. What is never written (alpha, and all that a mask
-    spares) keeps its exact value.
+    Grey is read as three equal channels and written as their mean. What is never written (alpha, what is fully
+    transparent, and all that a mask spares) keeps its exact value.
 
     Args:
         size: Height and width of the picture.
         part: The part that the copy covers.
+        space: The way between the picture's colours and sRGB; ``None`` where they are sRGB.
     """
 
-    def __init__(self, size: tuple[int, int], part: Box) -> None:
+    def __init__(self, size: tuple[int, int], part: Box, space: WorkingSpace | None = None) -> None:
         self.height, self.width = size
         self.part = part
+        self._space = space
+        self._under = Underpaint(*size, self._colours_and_alpha)
 
     @property
     @abstractmethod
@@ -66,19 +79,39 @@ class Canvas(ABC):
         """Return the colours of a box, ``(1 or 3, h, w)``, in the picture's dtype."""
 
     @abstractmethod
+    def _take_alpha(self, box: Box) -> Tensor | None:
+        """Return the alpha of a box, ``(h, w)``, in the picture's dtype; ``None`` where there is none."""
+
+    @abstractmethod
     def _put(self, box: Box, colours: Tensor) -> None:
         """Write the colours of a box, ``(1 or 3, h, w)``, in the picture's dtype; the box counts from the part."""
 
     def read(self, box: Box) -> Tensor:
-        """Return a box of the picture as ``(3, h, w)`` float32 in [0, 1]."""
-        return _to_float(self._take(box)).expand(3, -1, -1)
+        """Return a box of the picture as ``(3, h, w)`` float32 in [0, 1], in sRGB."""
+        pixels = self._shown(box)
+        seen = _to_float(pixels) if self._space is None else _planes(self._space.to_srgb(_layers(pixels)))
+        return seen.expand(3, -1, -1)
+
+    def _shown(self, box: Box) -> Tensor:
+        """Return the colours of a box in the picture's dtype, with those around it where it is fully transparent."""
+        colours, alpha = self._take(box), self._take_alpha(box)
+        if alpha is None or not _hidden(alpha).any():
+            return colours
+        filled = self._under.part(slice(box.top, box.bottom), slice(box.left, box.right))
+        return torch.from_numpy(filled).permute(2, 0, 1).to(colours.device, colours.dtype)
+
+    def _colours_and_alpha(self, rows: slice, columns: slice) -> tuple[NDArray[Any], NDArray[Any]]:
+        box = Box(rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start)
+        alpha = self._take_alpha(box)
+        assert alpha is not None
+        return _numpy(self._take(box)).transpose(1, 2, 0), _numpy(alpha)
 
     def write(self, box: Box, restored: Tensor, share: Tensor | float) -> None:
         """Mix a restored box into the copy; what lies outside the part is dropped.
 
         Args:
             box: Where, in pixels of the picture.
-            restored: ``(3, h, w)`` float32, clamped here to [0, 1].
+            restored: ``(3, h, w)`` float32 sRGB, clamped here to [0, 1].
             share: How much of it is taken, in [0, 1]: a number or ``(h, w)``.
         """
         inner = _intersect(box, self.part)
@@ -87,13 +120,12 @@ class Canvas(ABC):
         rows = slice(inner.top - box.top, inner.bottom - box.top)
         columns = slice(inner.left - box.left, inner.right - box.left)
         before = self._take(inner)
-        value = restored[:, rows, columns].to(before.device).clamp(0, 1)
-        if before.shape[0] == 1:
-            value = value.mean(0, keepdim=True)
-        kept = None
+        value = self._in_own_colours(restored[:, rows, columns].to(before.device).clamp(0, 1), before)
+        alpha = self._take_alpha(inner)
+        kept = None if alpha is None else _hidden(alpha)
         if isinstance(share, Tensor):
             share = share[rows, columns].to(before.device)
-            kept = share == 0
+            kept = share == 0 if kept is None else kept | (share == 0)
             value = torch.lerp(_to_float(before), value, share)
         elif share < 1:
             value = torch.lerp(_to_float(before), value, share)
@@ -101,6 +133,14 @@ class Canvas(ABC):
         if kept is not None:
             after = torch.where(kept, before, after)
         self._put(Box(inner.top - self.part.top, inner.left - self.part.left, inner.height, inner.width), after)
+
+    def _in_own_colours(self, restored: Tensor, before: Tensor) -> Tensor:
+        """Return sRGB ``(3, h, w)`` as the picture's colours ``(1 or 3, h, w)``, still in float32."""
+        if before.shape[0] == 1:
+            restored = restored.mean(0, keepdim=True)
+        if self._space is None:
+            return restored
+        return _planes(self._space.carry_back(_layers(restored), before=_layers(before)))
 
     def thumbnail(self) -> Tensor:
         """Return the picture, at most ``THUMBNAIL`` pixels long, as ``(1, 3, h, w)`` float32 in [0, 1].
@@ -123,12 +163,21 @@ class Canvas(ABC):
 
 
 class _ArrayCanvas(Canvas):
-    """Pixels of an array ``(H, W)`` or ``(H, W, C)``."""
+    """Pixels of an array ``(H, W)`` or ``(H, W, C)``; the alpha ``(H, W)`` of one without an alpha channel."""
 
-    def __init__(self, pixels: NDArray[Any], part: Box) -> None:
-        super().__init__((pixels.shape[0], pixels.shape[1]), part)
+    def __init__(
+        self,
+        pixels: NDArray[Any],
+        part: Box,
+        *,
+        alpha: NDArray[Any] | None = None,
+        space: WorkingSpace | None = None,
+    ) -> None:
+        super().__init__((pixels.shape[0], pixels.shape[1]), part, space)
         self._before = pixels if pixels.ndim == 3 else pixels[:, :, None]
-        self._colours = _colours(self._before.shape[2])
+        channels = self._before.shape[2]
+        self._colours = _colours(channels)
+        self._alpha = alpha if self._colours == channels else self._before[:, :, -1]
         self.after = pixels[part.top : part.bottom, part.left : part.right].copy()
         self._after = self.after if pixels.ndim == 3 else self.after[:, :, None]
 
@@ -142,8 +191,10 @@ class _ArrayCanvas(Canvas):
 
     def _take(self, box: Box) -> Tensor:
         view = self._before[box.top : box.bottom, box.left : box.right, : self._colours]
-        # a copy of the tile, whose bytes are in this machine's order, whatever the caller's array looks like
-        return torch.from_numpy(np.array(view, dtype=view.dtype.newbyteorder("="), order="C")).permute(2, 0, 1)
+        return _own(view).permute(2, 0, 1)
+
+    def _take_alpha(self, box: Box) -> Tensor | None:
+        return None if self._alpha is None else _own(self._alpha[box.top : box.bottom, box.left : box.right])
 
     def _put(self, box: Box, colours: Tensor) -> None:
         self._after[box.top : box.bottom, box.left : box.right, : self._colours] = colours.permute(1, 2, 0).numpy()
@@ -157,6 +208,7 @@ class _TensorCanvas(Canvas):
         self._channels = pixels.shape[0]
         colours = _colours(self._channels)
         self._before, self._after = pixels[:colours], after[:colours]
+        self._alpha = None if colours == self._channels else pixels[-1]
 
     @property
     def store(self) -> torch.device:
@@ -168,6 +220,9 @@ class _TensorCanvas(Canvas):
 
     def _take(self, box: Box) -> Tensor:
         return self._before[:, box.top : box.bottom, box.left : box.right]
+
+    def _take_alpha(self, box: Box) -> Tensor | None:
+        return None if self._alpha is None else self._alpha[box.top : box.bottom, box.left : box.right]
 
     def _put(self, box: Box, colours: Tensor) -> None:
         self._after[:, box.top : box.bottom, box.left : box.right] = colours
@@ -219,18 +274,24 @@ def open_picture(image: object, *, crop: tuple[int, int, int, int] | None = None
     )
 
 
-def _open_array(pixels: NDArray[Any], crop: tuple[int, int, int, int] | None) -> _ArrayCanvas:
+def _open_array(
+    pixels: NDArray[Any],
+    crop: tuple[int, int, int, int] | None,
+    *,
+    alpha: NDArray[Any] | None = None,
+    space: WorkingSpace | None = None,
+) -> _ArrayCanvas:
     if pixels.dtype.newbyteorder("=") not in _ARRAY_DTYPES:
         raise UsageError(f"cannot restore an array of {pixels.dtype}; give uint8, uint16, or float in [0, 1]")
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and not 1 <= pixels.shape[2] <= 4) or pixels.size == 0:
         raise UsageError(
             f"an array is (H, W) or (H, W, C) with 1 to 4 channels, got {pixels.shape}; give several as a list"
         )
-    return _ArrayCanvas(pixels, _part(crop, pixels.shape[0], pixels.shape[1]))
+    return _ArrayCanvas(pixels, _part(crop, pixels.shape[0], pixels.shape[1]), alpha=alpha, space=space)
 
 
 def _open_data(image: ImageData, crop: tuple[int, int, int, int] | None, *, where: str) -> Opened:
-    canvas = _open_array(image.pixels, crop)
+    canvas = _open_array(image.pixels, crop, alpha=image.alpha, space=working_space(image))
 
     def close() -> ImageData:
         part, alpha = canvas.part, image.alpha
@@ -243,14 +304,27 @@ def _open_data(image: ImageData, crop: tuple[int, int, int, int] | None, *, wher
 
 def _open_pil(image: Image.Image, crop: tuple[int, int, int, int] | None) -> Opened:
     pixels = _pil_pixels(image)
-    canvas = _open_array(pixels, crop)
+    colours = 1 if pixels.ndim == 2 else _colours(pixels.shape[2])
+    icc = _pil_profile(image, grey=colours == 1)
+    space = None if icc is None else profile_space(icc, grey=colours == 1, bits=8 * pixels.itemsize)
+    canvas = _open_array(pixels, crop, space=space)
 
     def close() -> Image.Image:
         result = Image.fromarray(canvas.after.astype(np.int32) if image.mode == "I" else canvas.after)
-        result.info = {key: value for key, value in image.info.items() if key != "transparency"}
+        result.info = {key: value for key, value in image.info.items() if key not in ("transparency", "icc_profile")}
+        if icc is not None:
+            result.info["icc_profile"] = icc
         return result
 
     return Opened([canvas], close, lambda: _check_array(pixels, "the picture"))
+
+
+def _pil_profile(image: Image.Image, *, grey: bool) -> bytes | None:
+    """Return the profile of a PIL image, unless it described colours that were converted to others."""
+    icc: bytes | None = image.info.get("icc_profile")
+    if icc is None or image.mode not in ("CMYK", "LAB", "YCbCr", "HSV"):
+        return icc
+    return icc if color_model(icc) == ("GRAY" if grey else "RGB") else None
 
 
 def _pil_pixels(image: Image.Image) -> NDArray[Any]:
@@ -262,11 +336,16 @@ def _pil_pixels(image: Image.Image) -> NDArray[Any]:
                 "a PIL image of mode I holds values outside 0 to 65535; convert it to I;16, F or L first"
             )
         return values.astype(np.uint16)
+    if image.mode == "CMYK":
+        blank = ImageData(pixels=np.zeros((1, 1, 3), np.uint8), metadata=Metadata(icc=image.info.get("icc_profile")))
+        converted = cmyk_to_srgb(image, blank)
+        _log.warning("%s", *converted.notes)
+        return converted.pixels
     if "transparency" in image.info:
         image = image.convert("LA" if image.mode in ("1", "L") else "RGBA")
     elif image.mode == "1":
         image = image.convert("L")
-    elif image.mode not in ("L", "LA", "RGB", "RGBA", "I;16", "I;16L", "I;16B", "F"):
+    elif image.mode not in _PLAIN_MODES:
         image = image.convert("RGBA" if image.mode in ("PA", "RGBa", "La") else "RGB")
     return np.asarray(image)
 
@@ -293,6 +372,31 @@ def _open_tensor(pixels: Tensor, crop: tuple[int, int, int, int] | None) -> Open
 def _colours(channels: int) -> int:
     """Return how many of 1 to 4 channels are colours; a second or fourth one is alpha."""
     return 1 if channels < 3 else 3
+
+
+def _own(view: NDArray[Any]) -> Tensor:
+    """Return a copy of a tile, whose bytes are in this machine's order, whatever the caller's array looks like."""
+    return torch.from_numpy(np.array(view, dtype=view.dtype.newbyteorder("="), order="C"))
+
+
+def _numpy(tile: Tensor) -> NDArray[Any]:
+    """Return a tile as an array; bfloat16, which numpy lacks, as float32."""
+    return (tile.float() if tile.dtype == torch.bfloat16 else tile).cpu().numpy()
+
+
+def _layers(planes: Tensor) -> NDArray[Any]:
+    """Return ``(1 or 3, h, w)`` as an array ``(h, w)`` or ``(h, w, 3)``."""
+    return planes[0].numpy() if planes.shape[0] == 1 else planes.permute(1, 2, 0).numpy()
+
+
+def _planes(layers: NDArray[Any]) -> Tensor:
+    """Return an array ``(h, w)`` or ``(h, w, 3)`` as ``(1 or 3, h, w)``."""
+    return torch.from_numpy(layers).unsqueeze(0) if layers.ndim == 2 else torch.from_numpy(layers).permute(2, 0, 1)
+
+
+def _hidden(alpha: Tensor) -> Tensor:
+    """Return where an alpha says fully transparent."""
+    return ~(alpha.to(torch.float32) > 0)
 
 
 def _part(crop: tuple[int, int, int, int] | None, height: int, width: int) -> Box:

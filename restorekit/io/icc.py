@@ -7,13 +7,24 @@ Reference:
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Curve", "MatrixProfile", "color_model", "matrix_profile", "profile_name"]
+__all__ = [
+    "SRGB_CURVE",
+    "SRGB_TO_XYZ",
+    "Curve",
+    "MatrixProfile",
+    "color_model",
+    "invertible",
+    "matrix_profile",
+    "primaries_to_xyz",
+    "profile_name",
+]
 
 _PARAMETERS = {0: 1, 1: 3, 2: 4, 3: 5, 4: 7}
 _MAX_TAGS = 200
@@ -145,4 +156,46 @@ def matrix_profile(icc: bytes) -> MatrixProfile | None:
     if icc[20:24] != b"XYZ " or any(len(column) < 20 for column in columns):
         return None
     matrix = np.array([struct.unpack_from(">3i", column, 8) for column in columns], np.float64).T / 65536
-    return MatrixProfile(curves, matrix) if abs(np.linalg.det(matrix)) > 1e-4 else None
+    return MatrixProfile(curves, matrix) if invertible(matrix) else None
+
+
+_D50 = np.array([0.9642, 1.0, 0.8249])
+_BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
+
+SRGB_CURVE = Curve((2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045, 0.0, 0.0))
+"""The tone curve of sRGB (IEC 61966-2-1)."""
+
+
+Point = tuple[float, float]
+D65: Point = (0.3127, 0.3290)
+
+
+def primaries_to_xyz(primaries: Sequence[Point], *, white: Point = D65) -> NDArray[np.float64]:
+    """Return the matrix from linear RGB to XYZ under D50.
+
+    Args:
+        primaries: x and y of red, green and blue.
+        white: x and y of white.
+
+    Returns:
+        The matrix; one that has no inverse where the primaries span no space.
+    """
+
+    def lift(x: float, y: float) -> NDArray[np.float64]:
+        return np.array([x / y, 1.0, (1 - x - y) / y])
+
+    columns, lit = np.stack([lift(*point) for point in primaries], 1), lift(*white)
+    if not invertible(columns):
+        return np.zeros((3, 3))
+    cone = np.diag((_BRADFORD @ _D50) / (_BRADFORD @ lit))
+    adapted: NDArray[np.float64] = np.linalg.inv(_BRADFORD) @ cone @ _BRADFORD
+    return adapted @ (columns * np.linalg.solve(columns, lit))
+
+
+def invertible(matrix: NDArray[np.float64]) -> bool:
+    """Return whether a matrix from RGB to XYZ can be gone back through."""
+    return bool(np.isfinite(matrix).all() and abs(np.linalg.det(matrix)) > 1e-4)
+
+
+SRGB_TO_XYZ = primaries_to_xyz(((0.640, 0.330), (0.300, 0.600), (0.150, 0.060)))
+"""The matrix from linear sRGB to XYZ under D50."""

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -12,19 +13,22 @@ from PIL import Image
 from restorekit.errors import PictureError, UsageError
 from restorekit.inference import Restorer
 from restorekit.inference.pictures import open_picture
-from restorekit.io import ImageData, read_image, write_image
-from tests.unit.inference.fakes import ANY_SIZE, RULE, Identity, Invert
+from restorekit.io import ImageData, Metadata, read_image, write_image
+from restorekit.io.color_profile import to_working
+from tests.helpers.profiles import GAMMA, PARAMETRIC, TABLE, dot_gain, profile, table_profile
+from tests.helpers.shared import shared_folder
+from tests.unit.inference.fakes import ANY_SIZE, RULE, Blur, Describes, Identity, Invert
 
 FULL = {"uint8": 255, "uint16": 65535}
 
 
 def pixels(dtype: str, *shape: int) -> NDArray[Any]:
-    values = np.random.default_rng(0).random(shape)
+    values = 0.01 + 0.99 * np.random.default_rng(0).random(shape)
     return (values * FULL[dtype]).round().astype(dtype) if dtype in FULL else values.astype(dtype)
 
 
-def restorer(model: torch.nn.Module | None = None) -> Restorer:
-    return Restorer(model or Invert(), size=ANY_SIZE, rule=RULE, device="cpu")
+def restorer(model: torch.nn.Module | None = None, *, tile: int | Literal["auto"] = "auto") -> Restorer:
+    return Restorer(model or Invert(), size=ANY_SIZE, rule=RULE, device="cpu", tile=tile)
 
 
 def inverted(values: NDArray[Any]) -> NDArray[Any]:
@@ -76,7 +80,7 @@ def test_arrays_of_any_layout(kind: str) -> None:
 )
 @pytest.mark.parametrize("shape", [(3, 40, 31), (1, 40, 31), (4, 40, 31), (2, 3, 40, 31), (3, 1, 40, 31)])
 def test_tensors_keep_dtype_and_shape(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
-    values = torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    values = 0.01 + 0.99 * torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     full = {torch.uint8: 255, torch.uint16: 65535}.get(dtype, 1)
     given = (values * full).to(dtype)
     restored = restorer().restore(given)
@@ -225,3 +229,247 @@ def test_thumbnail_of_a_large_picture_is_made_in_pieces(monkeypatch: pytest.Monk
     at_once = open_picture(large).canvases[0].thumbnail()
     monkeypatch.setattr("restorekit.inference.pictures._CHUNK", 1000)
     assert torch.equal(open_picture(large).canvases[0].thumbnail(), at_once)
+
+
+# --- colours ----------------------------------------------------------------------------------------------------------
+
+
+class Sees(torch.nn.Module):
+    """Remembers the pictures that it saw and makes them a little darker, or leaves them."""
+
+    def __init__(self, factor: float = 1.0) -> None:
+        super().__init__()
+        self.factor = factor
+        self.seen: list[torch.Tensor] = []
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        self.seen.append(image)
+        return image * self.factor
+
+
+PROFILES = {
+    "P3": profile("P3", PARAMETRIC),
+    "Adobe RGB": profile("Adobe", GAMMA),
+    "ProPhoto": profile("ProPhoto", TABLE),
+    "tables": table_profile("P3"),
+}
+GREY_PROFILES = {
+    "grey gamma 2.2": profile("", GAMMA, model=b"GRAY"),
+    "dot gain 20 %": profile("", dot_gain(), model=b"GRAY"),
+}
+
+
+def profiled(name: str, dtype: str, *, alpha: bool = False) -> ImageData:
+    icc = (PROFILES | GREY_PROFILES)[name]
+    values = pixels(dtype, 60, 70) if name in GREY_PROFILES else pixels(dtype, 60, 70, 3)
+    return ImageData(
+        pixels=values,
+        alpha=pixels(dtype, 70, 60).T.copy() if alpha else None,
+        format="tiff",
+        metadata=Metadata(icc=icc),
+    )
+
+
+def planes(image: ImageData) -> torch.Tensor:
+    """Return the picture in sRGB as a network sees it."""
+    srgb = torch.from_numpy(to_working(image))
+    return srgb.expand(3, -1, -1) if image.grey else srgb.permute(2, 0, 1)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("name", [*PROFILES, *GREY_PROFILES])
+def test_a_network_sees_srgb_and_a_file_keeps_its_colours(name: str, dtype: str, tmp_path: Path) -> None:
+    if name == "tables" and dtype == "uint16":
+        pytest.skip("tables are applied to 8 bits only")
+    given, path = profiled(name, dtype), tmp_path / "a.tif"
+    write_image(given, path)
+    network = Sees()
+    restored = restorer(network).restore(path)
+    assert torch.equal(network.seen[0][0], planes(given))
+    assert (planes(given) - planes(replace(given, metadata=Metadata()))).abs().max() > 0.02, "which differs"
+    assert restored.metadata.icc == given.metadata.icc
+    np.testing.assert_array_equal(restored.pixels, given.pixels)
+    in_tiles = restorer(Identity(), tile=32).restore(path)
+    np.testing.assert_array_equal(in_tiles.pixels, given.pixels)
+
+
+@pytest.mark.parametrize("name", ["P3", "dot gain 20 %"])
+def test_what_the_network_changes_is_changed_in_srgb(name: str) -> None:
+    given = profiled(name, "uint16")
+    before = planes(given)
+    after = planes(restorer(Sees(0.8)).restore(given))
+    inside = ((before > 0) & (before < 1)).all(0)
+    assert inside.float().mean() > 0.4
+    torch.testing.assert_close(after[:, inside], before[:, inside] * 0.8, atol=2e-4, rtol=0)
+
+
+def test_colours_that_srgb_lacks_stay_more_colourful_than_it() -> None:
+    red = ImageData(pixels=np.full((20, 20, 3), [250, 20, 10], np.uint8), metadata=Metadata(icc=PROFILES["P3"]))
+    as_srgb = restorer(Sees(0.9)).restore(red)
+    assert as_srgb.pixels[5, 5, 0] < 235
+    assert (to_working(as_srgb)[5, 5, 1:] == 0).all(), "still beyond sRGB"
+
+
+def test_what_is_spared_keeps_every_bit() -> None:
+    given = profiled("Adobe RGB", "uint16")
+    mask = np.zeros((60, 70), np.uint8)
+    mask[:, 35:] = 255
+    restored = restorer(Invert()).restore(given, mask=mask)
+    np.testing.assert_array_equal(restored.pixels[:, :35], given.pixels[:, :35])
+    assert (restored.pixels[:, 35:] != given.pixels[:, 35:]).mean() > 0.9
+    np.testing.assert_array_equal(restorer(Invert()).restore(given, strength=0).pixels, given.pixels)
+    part = restorer(Invert()).restore(given, crop=(40, 10, 9, 8))
+    np.testing.assert_array_equal(part.pixels, restorer(Invert()).restore(given).pixels[10:18, 40:49])
+
+
+def test_strength_mixes_the_colours_of_the_file() -> None:
+    given = profiled("P3", "uint16")
+    full = restorer(Invert()).restore(given).pixels.astype(float)
+    half = restorer(Invert()).restore(given, strength=0.5).pixels
+    np.testing.assert_allclose(half, (full + given.pixels) / 2, atol=1.01)
+
+
+def test_a_network_describes_a_picture_from_srgb() -> None:
+    given = profiled("ProPhoto", "uint8")
+    means: list[torch.Tensor] = []
+
+    class Describer(Describes):
+        def describe(self, image: torch.Tensor) -> torch.Tensor:
+            means.append(image.mean((2, 3)))
+            return super().describe(image)
+
+    restorer(Describer()).restore(given)
+    torch.testing.assert_close(means[0][0], planes(given).mean((1, 2)))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+def test_a_pil_image_has_a_profile_too(mode: str) -> None:
+    name = "dot gain 20 %" if mode == "L" else "Adobe RGB"
+    data = profiled(name, "uint8", alpha=mode == "RGBA")
+    given = data.to_pil()
+    assert given.mode == mode
+    network = Sees()
+    restored = restorer(network).restore(given)
+    assert restored.info["icc_profile"] == data.metadata.icc
+    assert restored.tobytes() == given.tobytes()
+    if mode != "RGBA":
+        assert torch.equal(network.seen[0][0], planes(data))
+
+
+def test_a_profile_of_other_colours_does_not_stay_at_converted_ones(caplog: pytest.LogCaptureFixture) -> None:
+    given = Image.fromarray(pixels("uint8", 20, 30, 3)).convert("CMYK")
+    given.info["icc_profile"] = profile("P3", GAMMA).replace(b"RGB ", b"CMYK", 1)
+    restored = restorer(Identity()).restore(given)
+    assert restored.mode == "RGB"
+    assert "icc_profile" not in restored.info
+    assert "CMYK was converted to sRGB" in caplog.text
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["wide-gamut-only.png", "prophoto.png", "cmm-exception-adobe-rgb.jpg"])
+def test_real_wide_gamut_files(name: str) -> None:
+    path = shared_folder() / "data" / "files" / "good" / name
+    given = read_image(path)
+    network = Sees()
+    restored = restorer(network).restore(path)
+    np.testing.assert_array_equal(restored.pixels, given.pixels)
+    assert restored.metadata.icc == given.metadata.icc
+    assert (network.seen[0][0] - planes(replace(given, metadata=Metadata()))).abs().max() > 0.02
+
+
+# --- transparency -----------------------------------------------------------------------------------------------------
+
+
+def disc(dtype: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return a bright disc with soft edges on transparent black: colours and alpha."""
+    full = FULL.get(dtype, 1)
+    y, x = np.mgrid[:75, :90]
+    alpha = np.clip(26 - np.hypot(y - 37, x - 45), 0, 1)
+    colours = np.where(alpha[:, :, None] > 0, np.array([0.9, 0.8, 0.7]), 0)
+    scaled = [np.rint(part * full) if full > 1 else part for part in (colours, alpha)]
+    return scaled[0].astype(dtype), scaled[1].astype(dtype)
+
+
+class BlurInside(Blur):
+    """The mean of 9x9 pixels, borders repeated."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.avg_pool2d(torch.nn.functional.pad(image, (4, 4, 4, 4), "replicate"), 9, stride=1)
+
+
+@pytest.mark.parametrize("tile", ["auto", 32])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("kind", ["file", "data", "profile", "array", "tensor", "pil"])
+def test_no_dark_fringes(kind: str, dtype: str, tile: int | Literal["auto"], tmp_path: Path) -> None:
+    colours, alpha = disc(dtype)
+    given: Any
+    if kind in ("file", "data", "profile"):
+        given = ImageData(
+            pixels=colours,
+            alpha=alpha,
+            format="tiff",
+            metadata=Metadata(icc=PROFILES["Adobe RGB"] if kind == "profile" else None),
+        )
+        if kind == "file":
+            write_image(given, tmp_path / "a.tif")
+            given = tmp_path / "a.tif"
+    else:
+        given = np.dstack([colours, alpha])
+    if kind == "tensor":
+        given = torch.from_numpy(given).permute(2, 0, 1)
+    elif kind == "pil":
+        if dtype != "uint8":
+            pytest.skip("PIL has RGBA of 8 bits only")
+        given = Image.fromarray(given)
+    restored = restorer(BlurInside(), tile=tile).restore(given)
+    if isinstance(restored, ImageData):
+        after, after_alpha = restored.pixels, restored.alpha
+    else:
+        layers = restored.permute(1, 2, 0).numpy() if isinstance(restored, torch.Tensor) else np.asarray(restored)
+        after, after_alpha = layers[:, :, :3], layers[:, :, 3]
+    np.testing.assert_array_equal(after_alpha, alpha)
+    np.testing.assert_array_equal(after[alpha == 0], colours[alpha == 0])
+    seen = alpha > 0
+    error = np.abs(after[seen].astype(float) - colours[seen]).max() / FULL.get(dtype, 1)
+    assert error < 1 / 250, "as bright at the edge as inside"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64, torch.uint16])
+def test_tensors_of_every_dtype_have_no_dark_fringes(dtype: torch.dtype) -> None:
+    colours, alpha = disc("uint16")
+    layers = torch.from_numpy(np.dstack([colours, alpha]).astype(np.float64)).permute(2, 0, 1)
+    given = (layers if dtype == torch.uint16 else layers / 65535).to(dtype)
+    restored = restorer(BlurInside()).restore(given)
+    seen = given[3].double() > 0
+    change = (restored[:3].double() - given[:3].double())[:, seen].abs().max()
+    assert change / (65535 if dtype == torch.uint16 else 1) < 0.01
+    assert torch.equal(restored[3], given[3])
+    assert torch.equal(restored[:3, ~seen], given[:3, ~seen])
+
+
+def test_grey_with_alpha_has_no_dark_fringes_either() -> None:
+    colours, alpha = disc("uint8")
+    restored = restorer(BlurInside()).restore(np.dstack([colours[:, :, 0], alpha]))
+    seen = alpha > 0
+    assert np.abs(restored[seen][:, 0].astype(int) - colours[seen][:, 0]).max() <= 1
+
+
+def test_hidden_colours_stay_even_with_a_mask_and_where_nothing_is_seen() -> None:
+    given = pixels("uint8", 40, 50, 4)
+    given[:20, :, 3] = 0
+    mask = np.zeros((40, 50), bool)
+    mask[10:30, 10:30] = True
+    restored = restorer(Invert()).restore(given, mask=mask)
+    changed = (restored != given).any(2)
+    assert changed[20:30, 10:30].mean() > 0.9
+    changed[20:30, 10:30] = False
+    assert not changed.any()
+    given[..., 3] = 0
+    np.testing.assert_array_equal(restorer(Invert()).restore(given), given)
+
+
+def test_a_network_describes_a_picture_without_its_hidden_black() -> None:
+    colours, alpha = disc("uint8")
+    canvas = open_picture(np.dstack([colours, alpha])).canvases[0]
+    thumbnail = canvas.thumbnail()
+    np.testing.assert_allclose(thumbnail[0].mean((1, 2)), [0.9, 0.8, 0.7], atol=3e-3)
