@@ -9,20 +9,28 @@ from __future__ import annotations
 import re
 import struct
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from restorekit.io import exif, iptc
 from restorekit.io.faults import Refusal
 from restorekit.io.limits import Limits, check_size
 from restorekit.io.picture import Encoding, ImageData, Metadata
-from restorekit.io.pil_bridge import decode, planes
+from restorekit.io.pil_bridge import decode, planes, same_pixels
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-__all__ = ["EXIF_HEAD", "EXTENDED_XMP_HEAD", "ICC_HEAD", "PHOTOSHOP_HEAD", "XMP_HEAD", "Segments", "read_jpeg", "scan"]
+__all__ = [
+    "EXIF_HEAD",
+    "EXTENDED_XMP_HEAD",
+    "ICC_HEAD",
+    "PHOTOSHOP_HEAD",
+    "XMP_HEAD",
+    "Segments",
+    "read_bare_jpeg",
+    "read_jpeg",
+    "scan",
+]
 
 EXIF_HEAD = b"Exif\x00\x00"
 XMP_HEAD = b"http://ns.adobe.com/xap/1.0/\x00"
@@ -34,11 +42,12 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _KINDS = {0xC3: "lossless", 0xC5: "hierarchical", 0xC6: "hierarchical", 0xC7: "hierarchical", 0xCB: "lossless"}
 _AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # stuffed zeros and restart markers belong to the scan
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+_ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"  # but for its last byte: whether colours are YCbCr
 _FILLER = bytes((37 * n * n + 11 * n + 91) % 251 for n in range(64))
 _ARITHMETIC = frozenset({0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 _ONE_PASS = frozenset({0xC0, 0xC1})  # each part of the picture is coded once: what is there can be told to be all
-_BAND = 256  # rows that are compared at a time, to spare memory
 _MAX_SCANS = 100
+_MAX_WORK = 20_000_000_000  # scans times pixels; a progressive picture of a camera has some ten scans
 _FILLED = 8  # zeros at the end of a file without end marker: room that was made for it and never filled
 _MUCH = 1024  # bytes after the end; fewer are filling
 _ALONE = frozenset([0x01, *range(0xD0, 0xD9)])
@@ -139,6 +148,8 @@ def _frame(found: Segments, marker: int, content: memoryview) -> None:
     found.frame = marker
     found.bits, found.height, found.width, count = struct.unpack_from(">BHHB", content)
     found.sampling = [(content[7 + 3 * i] >> 4, content[7 + 3 * i] & 15) for i in range(count)]
+    if not found.sampling or not all(1 <= factor <= 4 for factors in found.sampling for factor in factors):
+        raise Refusal("the JPEG's frame header is damaged")
 
 
 def _tables(found: Segments, content: bytes) -> None:
@@ -180,8 +191,6 @@ def read_jpeg(data: memoryview, limits: Limits) -> ImageData:
     _check(found, limits)
     from PIL.JpegImagePlugin import JpegImageFile
 
-    image = decode(JpegImageFile, b"".join(found.bare))
-    _check_whole(image, found)
     metadata, notes = _metadata(found, limits)
     encoding = Encoding(
         quality=_quality(found.tables),
@@ -189,18 +198,23 @@ def read_jpeg(data: memoryview, limits: Limits) -> ImageData:
         progressive=found.frame in (0xC2, 0xCA),
         bits=8,
     )
+    image = decode(JpegImageFile, b"".join(found.bare))
     if image.mode == "CMYK":
         from restorekit.io.color_profile import cmyk_to_srgb
 
-        return cmyk_to_srgb(image, ImageData(pixels=_BLANK, format="jpeg", metadata=metadata, encoding=encoding))
+        _check_whole(np.asarray(image), found)
+        blank = ImageData(pixels=_BLANK, format="jpeg", metadata=metadata, encoding=encoding, notes=notes)
+        return cmyk_to_srgb(image, blank)
     pixels, _ = planes(image)
+    del image  # of each pixel it holds four bytes, as the one below does
+    _check_whole(pixels, found)
     return ImageData(pixels=pixels, format="jpeg", metadata=metadata, encoding=encoding, notes=notes)
 
 
 _BLANK = np.zeros((1, 1), np.uint8)
 
 
-def _check_whole(image: Image, found: Segments) -> None:
+def _check_whole(pixels: NDArray[np.uint8], found: Segments) -> None:
     """Refuse a picture of which a part is missing although its end marker is there.
 
     The decoder fills what is missing without a word. So the picture is decoded once more with bytes of no meaning put
@@ -208,7 +222,7 @@ def _check_whole(image: Image, found: Segments) -> None:
     not they show.
 
     Args:
-        image: The decoded picture.
+        pixels: The decoded picture.
         found: Its segments.
     """
     if found.frame in _ARITHMETIC:
@@ -219,10 +233,39 @@ def _check_whole(image: Image, found: Segments) -> None:
     for index in found.scans:
         coded = bytes(stuffed[index]).rstrip(b"\xff")
         stuffed[index] = _RESTART.sub(lambda marker: _FILLER + marker.group(), coded) + _FILLER
-    again = decode(JpegImageFile, b"".join(stuffed))
-    bands = [(0, top, image.width, min(top + _BAND, image.height)) for top in range(0, image.height, _BAND)]
-    if not all(np.array_equal(np.asarray(image.crop(band)), np.asarray(again.crop(band))) for band in bands):
+    if not same_pixels(decode(JpegImageFile, b"".join(stuffed)), pixels):
         raise Refusal("a part of the JPEG's picture data is missing; the file is damaged, get it again")
+
+
+def read_bare_jpeg(stream: memoryview, tables: bytes, limits: Limits, *, coded_colour: bool) -> NDArray[np.uint8]:
+    """Read a JPEG stream as TIFF files hold them, whose tables may stand elsewhere and whose colours are known.
+
+    Args:
+        stream: From its start marker to its end marker.
+        tables: A stream of nothing but tables, or nothing.
+        limits: What is refused.
+        coded_colour: Whether three channels are YCbCr, which become RGB; else channels are taken as they are.
+
+    Returns:
+        ``(H, W, channels)``.
+
+    Raises:
+        Refusal: The stream is damaged, cut off, or of a kind that is not supported.
+    """
+    between = tables[2:].removesuffix(b"\xff\xd9") if tables.startswith(b"\xff\xd8") else b""
+    found = scan(memoryview(b"".join((b"\xff\xd8", between, stream[2:]))))
+    _check(found, limits)
+    # how to take the colours is not to be guessed: a marker says it, and those that the stream has say nothing here
+    kept = [part for part in found.bare[1:] if bytes(part[:2]) != b"\xff\xee"]
+    found.bare = [found.bare[0], _ADOBE + bytes([coded_colour]), *kept]
+    found.scans = [index + 1 for index, part in enumerate(found.bare) if bytes(part[:2]) == b"\xff\xda"]
+    from PIL.JpegImagePlugin import JpegImageFile
+
+    image = decode(JpegImageFile, b"".join(found.bare))
+    values = np.asarray(image)
+    _check_whole(values, found)
+    # four channels are handed out turned round, as Adobe's programs write them in files of their own
+    return ~values if image.mode == "CMYK" else values.reshape(image.height, image.width, -1)
 
 
 def _check(found: Segments, limits: Limits) -> None:
@@ -235,16 +278,35 @@ def _check(found: Segments, limits: Limits) -> None:
     if len(found.scans) > _MAX_SCANS:
         raise Refusal(f"the JPEG has {len(found.scans)} scans, which no camera writes; it was made to take long")
     check_size(found.width, found.height, limits)
+    if len(found.scans) * found.width * found.height > _MAX_WORK:
+        raise Refusal(f"the JPEG has {len(found.scans)} scans of a large picture; it was made to take long")
+    coded = sum(len(found.bare[index]) for index in found.scans)
+    if 8 * coded < _least_bits(found):
+        raise Refusal("the picture data of the JPEG are too short for its size; the file is damaged or cut off")
     filled = bytes(found.bare[found.scans[-1]][-_FILLED:]) == bytes(_FILLED)
     if not found.complete and (found.frame not in _ONE_PASS or filled):
         raise Refusal("the JPEG has no end marker; the file is cut off, get it again")
+
+
+def _least_bits(found: Segments) -> int:
+    """Return the bits that the picture has at least: each block of 8 x 8 values takes one code, or two in one pass.
+
+    A decoder takes memory for the size that the header states, so a lie is better found before.
+    """
+    if found.frame in _ARITHMETIC:
+        return 0
+    widest, tallest = (max(factors) for factors in zip(*found.sampling, strict=True))
+    blocks: int = sum(
+        -(-found.width * h // (8 * widest)) * -(-found.height * v // (8 * tallest)) for h, v in found.sampling
+    )
+    return blocks * (2 if found.frame in _ONE_PASS else 1)
 
 
 def _metadata(found: Segments, limits: Limits) -> tuple[Metadata, tuple[str, ...]]:
     facts: dict[str, Any] = {}
     profile: dict[int, bytes] = {}
     extended: list[bytes] = []
-    resources = b""
+    resources: list[bytes] = []
     several = False
     for marker, content in found.metadata:
         if marker == 0xE0 and content.startswith(b"JFIF\x00") and len(content) >= 12:
@@ -260,14 +322,14 @@ def _metadata(found: Segments, limits: Limits) -> tuple[Metadata, tuple[str, ...
         elif marker == 0xE2 and content.startswith(b"MPF\x00"):
             several = True
         elif marker == 0xED and content.startswith(PHOTOSHOP_HEAD):
-            resources += content[len(PHOTOSHOP_HEAD) :]
+            resources.append(content[len(PHOTOSHOP_HEAD) :])
         elif marker == 0xFE:
             facts.setdefault("comment", content)
     metadata = Metadata(
         icc=b"".join(profile[key] for key in sorted(profile)) or None,
         exif=facts.get("exif"),
         xmp=facts.get("xmp"),
-        photoshop=iptc.without_thumbnail(resources),
+        photoshop=iptc.without_thumbnail(b"".join(resources)),
         dpi=facts.get("dpi") or exif.dpi(facts.get("exif")),
         comment=facts.get("comment"),
         jpeg_segments=tuple(extended),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
-__all__ = ["decode", "planes"]
+__all__ = ["decode", "planes", "same_pixels"]
+
+_DAMAGED = "the picture data are damaged; get the file again"
+_BAND = 2**20  # pixels that are copied at a time: in one go Pillow takes three times their bytes
 
 
 def decode(plugin: type[ImageFile], data: bytes) -> Image:
@@ -28,15 +32,19 @@ def decode(plugin: type[ImageFile], data: bytes) -> Image:
         data: The file, rid of all that is not needed for the pixels.
 
     Raises:
-        Refusal: The pixels are incomplete.
+        Refusal: The pixels are damaged or incomplete.
     """
-    image = plugin(BytesIO(data))
     try:
+        image = plugin(BytesIO(data))
         image.load()
     except OSError as error:
+        if error.errno is not None:
+            raise
         if "truncated" in str(error):
             raise Refusal("the picture data end too early; the file is cut off, get it again") from error
-        raise
+        raise Refusal(_DAMAGED) from error
+    except SyntaxError as error:  # Pillow's word for a structure that it does not understand
+        raise Refusal(_DAMAGED) from error
     return image
 
 
@@ -50,18 +58,40 @@ def planes(image: Image) -> tuple[NDArray[Any], NDArray[Any] | None]:
         Refusal: The mode is none of these.
     """
     if image.mode == "1":
-        return np.asarray(image.convert("L")), None
-    if image.mode in ("P", "PA"):
+        image = image.convert("L")
+    elif image.mode in ("P", "PA"):
         transparent = image.mode == "PA" or "transparency" in image.info
         image = image.convert("RGBA" if transparent else "RGB")
     elif image.mode == "RGBX":
         image = image.convert("RGB")
-    if image.mode in ("L", "RGB"):
-        return np.asarray(image), None
-    if image.mode in ("LA", "RGBA"):
-        array = np.asarray(image)
-        colours = array[:, :, 0] if image.mode == "LA" else array[:, :, :3]
-        return np.ascontiguousarray(colours), np.ascontiguousarray(array[:, :, -1])
+    if image.mode in ("L", "RGB", "LA", "RGBA"):
+        return _split(image)
     if image.mode.startswith("I;16"):
         return np.asarray(image).astype(np.uint16), None
     raise Refusal(f"pixels of the kind {image.mode} are not supported; convert the file to grey or RGB first")
+
+
+def _split(image: Image) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """Return colours and alpha of a picture of 8 bits."""
+    size = (image.height, image.width)
+    pixels = np.empty(size if image.mode.startswith("L") else (*size, 3), np.uint8)
+    alpha = np.empty(size, np.uint8) if image.mode.endswith("A") else None
+    for rows, band in _bands(image):
+        if alpha is None:
+            pixels[rows] = band
+        else:
+            pixels[rows] = band[:, :, 0] if pixels.ndim == 2 else band[:, :, :3]
+            alpha[rows] = band[:, :, -1]
+    return pixels, alpha
+
+
+def _bands(image: Image) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
+    step = max(1, _BAND // image.width)
+    for top in range(0, image.height, step):
+        bottom = min(top + step, image.height)
+        yield slice(top, bottom), np.asarray(image.crop((0, top, image.width, bottom)))
+
+
+def same_pixels(image: Image, pixels: NDArray[np.uint8]) -> bool:
+    """Return whether a decoded picture of 8 bits holds just these pixels, without a copy of it."""
+    return all(np.array_equal(band, pixels[rows]) for rows, band in _bands(image))

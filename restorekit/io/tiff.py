@@ -22,12 +22,13 @@ from restorekit.io.ifd import Ifd, TaggedFile
 from restorekit.io.limits import Limits, check_size
 from restorekit.io.picture import Encoding, ImageData, Metadata
 from restorekit.io.pil_bridge import planes
-from restorekit.io.tiff_segments import Grid, segments, unpack, unpack_pictures
+from restorekit.io.tiff_segments import Grid, segments, unpack, unpack_fax, unpack_jpeg, unpack_pictures
 
 __all__ = ["page_offsets", "read_page"]
 
 _BYTES = {1: "none", 5: "LZW", 8: "deflate", 32946: "deflate", 32773: "PackBits", 34925: "LZMA", 50000: "ZSTD"}
-_PIXELS = {2: "fax", 3: "fax", 4: "fax", 7: "JPEG"}
+_FAX, _JPEG = (2, 3, 4), 7
+_YCBCR = 6
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 _COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}
 _KINDS = {4: "transparency mask", 8: "L*a*b*", 9: "L*a*b*", 10: "L*a*b*", 32803: "camera raw", 32844: "LogLuv"}
@@ -85,8 +86,8 @@ def page_offsets(data: memoryview, limits: Limits) -> tuple[TaggedFile, list[int
 
 
 def _subfile(file: TaggedFile, offset: int) -> int:
-    entry = file.entries(offset).get(254)
-    return next(iter(file.value(entry).integers()), 0) if entry else 0
+    value = file.find(offset, 254)
+    return next(iter(value.integers(1)), 0) if value else 0
 
 
 def read_page(file: TaggedFile, offset: int, limits: Limits) -> ImageData:
@@ -110,9 +111,9 @@ def read_page(file: TaggedFile, offset: int, limits: Limits) -> ImageData:
     blank = ImageData(
         pixels=np.zeros((1, 1), np.uint8), format="tiff", metadata=metadata, encoding=encoding, notes=notes
     )
-    if page.compression in _PIXELS or (page.photometric == 6 and page.compression in _BYTES):
+    if page.photometric == _YCBCR and page.compression != _JPEG:
         return _through_codec(file, directory, page, blank)
-    values = _values(file, directory, page)
+    values = _values(file, directory, page, limits)
     return _arrange(values, page, directory, blank)
 
 
@@ -152,7 +153,7 @@ def _describe(directory: Ifd, limits: Limits) -> _Page:
 
 
 def _check_supported(page: _Page, limits: Limits) -> None:
-    if page.compression not in _BYTES and page.compression not in _PIXELS:
+    if page.compression not in (*_BYTES, *_FAX, _JPEG):
         raise Refusal(
             f"the TIFF is compressed by a method that is not supported (number {page.compression}); "
             "save it with LZW or deflate"
@@ -165,6 +166,10 @@ def _check_supported(page: _Page, limits: Limits) -> None:
         raise Refusal(f"the TIFF holds {page.bits}-bit {kind}values, which is not supported; convert it to 16 bits")
     if page.photometric in (3, 5) and page.bits > 8 and not (page.photometric == 3 and page.bits == 16):
         raise Refusal(f"a {page.bits}-bit TIFF of this colour space is not supported; convert it to RGB first")
+    if (page.compression == _JPEG and (page.bits != 8 or (page.photometric == _YCBCR and page.planar))) or (
+        page.compression in _FAX and (page.bits, page.photometric > 1) != (1, False)
+    ):
+        raise Refusal("a fax or JPEG TIFF of this kind is not supported; save it with LZW or deflate")
     height, width = page.grid
     check_size(width, height, limits)
 
@@ -178,43 +183,53 @@ def _grid(page: _Page, row: int, tile_row: int) -> Grid:
 
 
 def _through_codec(file: TaggedFile, directory: Ifd, page: _Page, blank: ImageData) -> ImageData:
-    """Read a page whose codec makes the pixels: 8-bit JPEG, fax, YCbCr."""
-    from PIL import Image
-
-    if page.bits not in (1, 8) or page.planar:
-        raise Refusal("a JPEG or YCbCr TIFF of this kind is not supported; save it with LZW or deflate")
+    """Read a page of YCbCr values, of which libtiff makes RGB."""
+    if page.bits != 8 or page.planar or page.compression in _FAX:
+        raise Refusal("a YCbCr TIFF of this kind is not supported; save it as RGB with LZW or deflate")
     grid = _grid(page, page.grid[1], 0 if page.tile is None else page.tile[1])
     parts = segments(file, directory, grid, plane=0, planes=1)
     bands = unpack_pictures(parts, grid, directory, _CODEC_TAGS)
-    if bands[0].mode == "CMYK":
-        ink = np.concatenate([np.asarray(band) for band in bands])[: page.height, : page.width]
-        return cmyk_to_srgb(Image.fromarray(np.ascontiguousarray(ink), "CMYK"), blank)
-    layers = [planes(band.convert("RGB") if band.mode == "YCbCr" else band) for band in bands]
-    pixels = np.concatenate([colours for colours, _ in layers])[: page.height, : page.width]
-    alphas = [alpha for _, alpha in layers if alpha is not None]
-    alpha = np.ascontiguousarray(np.concatenate(alphas)[: page.height, : page.width]) if alphas else None
-    return replace(blank, pixels=np.ascontiguousarray(pixels), alpha=alpha)
+    pixels = np.concatenate([planes(band.convert("RGB"))[0] for band in bands])[: page.height, : page.width]
+    return replace(blank, pixels=np.ascontiguousarray(pixels))
 
 
-def _values(file: TaggedFile, directory: Ifd, page: _Page) -> NDArray[Any]:
+def _values(file: TaggedFile, directory: Ifd, page: _Page, limits: Limits) -> NDArray[Any]:
     """Return the stored samples, ``(H, W, samples)``."""
     if page.planar:
-        each = [_plane(file, directory, page, index, 1) for index in range(page.samples)]
+        each = [_plane(file, directory, page, limits, index, 1) for index in range(page.samples)]
         return np.concatenate(each, 2)
-    return _plane(file, directory, page, 0, page.samples)
+    return _plane(file, directory, page, limits, 0, page.samples)
 
 
-def _plane(file: TaggedFile, directory: Ifd, page: _Page, index: int, samples: int) -> NDArray[Any]:
+def _plane(file: TaggedFile, directory: Ifd, page: _Page, limits: Limits, index: int, samples: int) -> NDArray[Any]:
     height, width = page.grid
-    tile_width = 0 if page.tile is None else page.tile[1]
-    grid = _grid(page, *((side * samples * page.bits + 7) // 8 for side in (width, tile_width)))
-    parts = segments(file, directory, grid, plane=index, planes=page.samples if page.planar else 1)
-    rows = unpack(parts, grid, compression=page.compression, fill_order=directory.integer(266, 1))
-    if page.bits < 8:
-        values: NDArray[Any] = _unpack(rows, page.bits)[:, : width * samples]
+    planes_ = page.samples if page.planar else 1
+    values: NDArray[Any]
+    if page.compression in (*_FAX, _JPEG):
+        grid = _grid(page, width, 0 if page.tile is None else page.tile[1])
+        values = _coded(segments(file, directory, grid, plane=index, planes=planes_), grid, directory, page, limits)
     else:
-        values = _without_predictor(rows, page, file.order, samples)
+        tile_width = 0 if page.tile is None else page.tile[1]
+        grid = _grid(page, *((side * samples * page.bits + 7) // 8 for side in (width, tile_width)))
+        parts = segments(file, directory, grid, plane=index, planes=planes_)
+        rows = unpack(parts, grid, compression=page.compression, fill_order=directory.integer(266, 1))
+        if page.bits < 8:
+            values = _unpack(rows, page.bits)[:, : width * samples]
+        else:
+            values = _without_predictor(rows, page, file.order, samples)
     return values.reshape(height, width, samples)[: page.height, : page.width]
+
+
+def _coded(parts: list[memoryview], grid: Grid, directory: Ifd, page: _Page, limits: Limits) -> NDArray[np.uint8]:
+    """Return the pixels of a plane whose codec knows of pixels."""
+    if page.compression == _JPEG:
+        tables = directory.tags[347].data if 347 in directory.tags else b""
+        samples = 1 if page.planar else page.samples
+        coded = page.photometric == _YCBCR
+        return unpack_jpeg(parts, grid, limits, samples=samples, tables=tables, coded_colour=coded)
+    options = directory.integer(292 if page.compression == 3 else 293, 0)
+    order = directory.integer(266, 1)
+    return unpack_fax(parts, grid, compression=page.compression, fill_order=order, options=options)
 
 
 def _unpack(rows: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:

@@ -22,6 +22,8 @@ __all__ = ["DEFAULT_QUALITY", "LONGEST_SIDE", "read_webp", "write_webp"]
 
 DEFAULT_QUALITY = 95
 LONGEST_SIDE = 16383
+_MOST = 178_000_000  # pixels that Pillow decodes
+_FILLED = 64  # zeros at the end of coded pixels, and one more for each 1024 pixels: even flat pictures end in fewer
 
 
 def read_webp(data: memoryview, limits: Limits) -> ImageData:
@@ -45,7 +47,11 @@ def read_webp(data: memoryview, limits: Limits) -> ImageData:
     pixels_chunk = next((name for name in (b"VP8 ", b"VP8L") if name in chunks), None)
     if pixels_chunk is None:
         raise Refusal("the WebP holds no picture data; the file is damaged")
-    check_size(*_size(pixels_chunk, chunks[pixels_chunk]), limits)
+    size = _size(pixels_chunk, chunks[pixels_chunk])
+    check_size(*size, limits)
+    if size[0] * size[1] > _MOST:
+        raise Refusal(f"a WebP of {size[0]} x {size[1]} pixels is more than its decoder takes; convert it to PNG")
+    _check_extent(chunks, size, chunks[pixels_chunk])
     from PIL.WebPImagePlugin import WebPImageFile
 
     bare: list[tuple[bytes, memoryview]] = [
@@ -79,6 +85,19 @@ def _chunks(data: memoryview) -> dict[bytes, memoryview]:
         found.setdefault(name, data[at + 8 : at + 8 + length])
         at += 8 + length + length % 2
     return found
+
+
+def _check_extent(chunks: dict[bytes, memoryview], size: tuple[int, int], coded: memoryview) -> None:
+    """Refuse a canvas of another size than its only picture, and a picture whose end was never filled in."""
+    canvas = chunks.get(b"VP8X")
+    if canvas is not None:
+        sides = bytes(canvas[4:10])
+        stated = int.from_bytes(sides[:3], "little") + 1, int.from_bytes(sides[3:], "little") + 1
+        if len(sides) < 6 or stated != size:
+            raise Refusal("the WebP states two different sizes; the file is damaged")
+    zeros = _FILLED + size[0] * size[1] // 1024
+    if len(coded) >= zeros and not any(coded[-zeros:]):
+        raise Refusal("the picture data of the WebP end in nothing but zeros; the file is incomplete, get it again")
 
 
 def _size(name: bytes, content: memoryview) -> tuple[int, int]:
