@@ -6,9 +6,12 @@ Reference:
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass, field
 from typing import Literal
+
+import numpy as np
 
 from restorekit.io.faults import Refusal
 
@@ -18,6 +21,8 @@ _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 _UNITS = {5: 4, 10: 4}  # a rational is two words, each of which is turned on its own
 _CODES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _MAX_ENTRIES = 4096
+_MAX_NUMBERS = 2**20  # that are looked at unless more are asked for
+_SHARED = 2**16  # bytes that values may share
 
 
 @dataclass(frozen=True)
@@ -35,16 +40,19 @@ class Value:
     data: bytes
 
     def numbers(self) -> tuple[float, ...]:
-        """Return the values as numbers; a rational without denominator is 0, text has none."""
+        """Return the values as numbers; what is none (a rational without denominator, NaN) is 0, text has none."""
         if self.type in _UNITS:
             pairs = struct.unpack(f"<{2 * self.count}{'I' if self.type == 5 else 'i'}", self.data)
             return tuple(top / low if low else 0.0 for top, low in zip(pairs[::2], pairs[1::2], strict=True))
         code = _CODES.get(self.type)
-        return struct.unpack(f"<{self.count}{code}", self.data) if code else ()
+        values: tuple[float, ...] = struct.unpack(f"<{self.count}{code}", self.data) if code else ()
+        return tuple(value if math.isfinite(value) else 0.0 for value in values) if code in ("f", "d") else values
 
-    def integers(self) -> tuple[int, ...]:
-        """Return the values as whole numbers."""
-        return tuple(int(number) for number in self.numbers())
+    def integers(self, most: int = _MAX_NUMBERS) -> tuple[int, ...]:
+        """Return the values, no more of them than ``most``, as whole numbers."""
+        count = min(self.count, most)
+        part = self if count == self.count else Value(self.type, count, self.data[: count * _SIZES[self.type]])
+        return tuple(int(number) for number in part.numbers())
 
 
 def short_value(*numbers: int) -> Value:
@@ -75,13 +83,13 @@ class Ifd:
     tags: dict[int, Value] = field(default_factory=dict)
     children: dict[int, Ifd] = field(default_factory=dict)
 
-    def integers(self, tag: int, default: tuple[int, ...] = ()) -> tuple[int, ...]:
-        """Return the whole numbers of a tag, or the default where it is absent."""
-        return self.tags[tag].integers() if tag in self.tags else default
+    def integers(self, tag: int, default: tuple[int, ...] = (), *, most: int = _MAX_NUMBERS) -> tuple[int, ...]:
+        """Return the whole numbers of a tag, no more of them than ``most``, or the default where it is absent."""
+        return self.tags[tag].integers(most) if tag in self.tags else default
 
     def integer(self, tag: int, default: int) -> int:
         """Return the first whole number of a tag, or the default where there is none."""
-        return next(iter(self.integers(tag)), default)
+        return next(iter(self.integers(tag, most=1)), default)
 
 
 class TaggedFile:
@@ -166,13 +174,22 @@ class TaggedFile:
                 found[tag] = (kind, number, place)
         return found
 
+    def find(self, offset: int, tag: int) -> Value | None:
+        """Return the value of one tag of the directory at an offset, or None; quicker than all entries."""
+        count, start, size = self.head(offset)
+        for at in range(start, min(start + count * size, len(self.data) - size + 1), size):
+            if self._number("H", at) == tag:
+                entry = self.entries(offset).get(tag)
+                return None if entry is None else self.value(entry)
+        return None
+
     def value(self, entry: tuple[int, int, int]) -> Value:
         """Return the value of an entry, its bytes in order, lowest first."""
         kind, count, place = entry
         data = bytes(self.data[place : place + _SIZES[kind] * count])
         unit = _UNITS.get(kind, _SIZES[kind])
         if self.order == ">" and unit > 1:
-            data = b"".join(data[at : at + unit][::-1] for at in range(0, len(data), unit))
+            data = np.frombuffer(data, f"u{unit}").byteswap().tobytes()
         return Value(kind, count, data)
 
     def read(self, offset: int, children: dict[int, frozenset[int]]) -> Ifd:
@@ -181,8 +198,13 @@ class TaggedFile:
         Args:
             offset: Where it lies.
             children: Tags that point at a directory, each with those of its own tags that again point at one.
+
+        Raises:
+            Refusal: The directory lies outside the file, or its values overlap.
         """
         entries = self.entries(offset)
+        if sum(_SIZES[kind] * count for kind, count, _ in entries.values()) > len(self.data) + _SHARED:
+            raise Refusal("the values of a directory of the file overlap; the file is damaged")
         found = Ifd({tag: self.value(entry) for tag, entry in entries.items() if tag not in children})
         for tag, below in children.items():
             if tag in entries:

@@ -16,7 +16,7 @@ class Limits:
     Attributes:
         pixels: Most pixels (width x height) of one picture.
         file_bytes: Most bytes of one file.
-        metadata_bytes: Most bytes of one profile, text or other block after it was inflated.
+        metadata_bytes: Most bytes of a profile, text or other block, and of all together after they were inflated.
         pages: Most pages of one file.
     """
 

@@ -70,8 +70,8 @@ def read_png(data: memoryview, limits: Limits) -> ImageData:
         Refusal: The file is damaged, cut off, animated, or too large.
     """
     chunks = _sort(data)
-    width, height, bits, kind, *_, interlaced = struct.unpack(">IIBBBBB", chunks.header)
-    if bits not in _DEPTHS.get(kind, ()) or interlaced > 1:
+    width, height, bits, kind, packing, filtering, interlaced = struct.unpack(">IIBBBBB", chunks.header)
+    if bits not in _DEPTHS.get(kind, ()) or packing or filtering or interlaced > 1:
         raise Refusal("the PNG header is damaged")
     check_size(width, height, limits)
     if chunks.frames > 1:
@@ -221,11 +221,11 @@ def _key_alpha(pixels: NDArray[Any], transparency: bytes, bits: int) -> NDArray[
     return np.where(same, 0, top).astype(pixels.dtype)
 
 
-def _inflate(data: bytes, limits: Limits) -> bytes | None:
-    """Return inflated metadata, or None where they are damaged or inflate past the limit."""
+def _inflate(data: bytes, most: int) -> bytes | None:
+    """Return inflated metadata, or None where they are damaged or inflate to more bytes than that."""
     inflater = zlib.decompressobj()
     try:
-        result = inflater.decompress(data, limits.metadata_bytes)
+        result = inflater.decompress(data, most)
     except zlib.error:
         return None
     return result if inflater.eof else None
@@ -236,13 +236,15 @@ def _metadata(chunks: _Chunks, limits: Limits) -> tuple[Metadata, tuple[str, ...
     dpi: tuple[float, float] | None = None
     kept: list[tuple[bytes, bytes]] = []
     notes = list(chunks.notes)
+    left = limits.metadata_bytes
     for kind, content in chunks.others:
         if kind == b"pHYs" and len(content) == 9 and content[8] == 1:
             dpi = _density(content)
         elif kind == b"eXIf":
             facts["exif"] = content.removeprefix(b"Exif\x00\x00")
         elif kind in (b"iCCP", b"zTXt", b"iTXt"):
-            name, value = _named(kind, content, limits)
+            name, value = _named(kind, content, left)
+            left = max(1, left // 2 if value is None else left - len(value))
             if value is None:
                 notes.append(f"the {_name(kind)} chunk is damaged or too large and was left out")
             elif kind == b"iCCP":
@@ -277,13 +279,13 @@ def _per_inch(per_metre: int) -> float:
     return float(round(value)) if abs(value - round(value)) < 0.0127 else value
 
 
-def _named(kind: bytes, content: bytes, limits: Limits) -> tuple[bytes, bytes | None]:
-    """Return the keyword and the inflated value of an iCCP, zTXt or iTXt chunk."""
+def _named(kind: bytes, content: bytes, most: int) -> tuple[bytes, bytes | None]:
+    """Return the keyword and the inflated value of an iCCP, zTXt or iTXt chunk, or None for one that is too much."""
     name, _, rest = content.partition(b"\x00")
     if kind != b"iTXt":
-        return name, _inflate(rest[1:], limits)
+        return name, _inflate(rest[1:], most)
     if len(rest) < 2:
         return name, None
     _, _, text = rest[2:].partition(b"\x00")
     _, _, text = text.partition(b"\x00")
-    return name, _inflate(text, limits) if rest[0] else text
+    return name, _inflate(text, most) if rest[0] else text

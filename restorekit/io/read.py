@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,8 @@ __all__ = ["Source", "read_image", "read_pages"]
 
 Source = Path | str | bytes | BinaryIO
 """What a picture is read from: a path, the bytes of a file, or an open binary file."""
+
+_HEAD = 256  # bytes that tell what a file is
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +61,7 @@ def read_pages(source: Source, *, limits: Limits = DEFAULT_LIMITS) -> list[Image
 
     Args:
         source: A path, the bytes of a file, or an open binary file.
-        limits: What is too large to be read; each page is held to the limit of pixels.
+        limits: What is too large to be read; all pages together are held to the limit of pixels.
 
     Raises:
         PictureError: As ``read_image``, but several pages are welcome (an animation is not).
@@ -92,7 +95,8 @@ def load_bytes(source: Source, limits: Limits) -> bytes:
     """Return all bytes of a source.
 
     Raises:
-        Refusal: There are more than the limit, or the file changed while it was read.
+        Refusal: There are more than the limit, a file is no picture by its first bytes, or it changed while it was
+            read.
         OSError: The file cannot be read.
     """
     if isinstance(source, bytes):
@@ -102,15 +106,23 @@ def load_bytes(source: Source, limits: Limits) -> bytes:
     else:
         data = source.read(limits.file_bytes + 1)
     if len(data) > limits.file_bytes:
-        raise Refusal(f"the file is larger than the limit of {limits.file_bytes / 2**20:.0f} MiB")
+        raise Refusal(_too_large(limits))
     return data
 
 
+def _too_large(limits: Limits) -> str:
+    return f"the file is larger than the limit of {limits.file_bytes / 2**20:.0f} MiB"
+
+
 def _load_file(path: Path, limits: Limits) -> bytes:
-    if path.is_dir():
-        raise Refusal("this is a folder, not a picture")
+    _refuse_what_is_no_file(path)
     with path.open("rb") as file:
         before = os.fstat(file.fileno())
+        if before.st_size > limits.file_bytes:
+            raise Refusal(_too_large(limits))
+        if stat.S_ISREG(before.st_mode):
+            _kind(file.read(_HEAD), str(path))  # before gigabytes of something else are read
+            file.seek(0)
         data = file.read(limits.file_bytes + 1)
         after = os.fstat(file.fileno())
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
@@ -118,10 +130,19 @@ def _load_file(path: Path, limits: Limits) -> bytes:
     return data
 
 
-def _kind(data: memoryview, name: str) -> str:
+def _refuse_what_is_no_file(path: Path) -> None:
+    """Refuse what could be endless: a device, a pipe that lies in a folder (one that a shell made for us may pass)."""
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise Refusal("this is a folder, not a picture")
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) or stat.S_ISSOCK(mode) or stat.S_ISFIFO(path.lstat().st_mode):
+        raise Refusal("this is a device, a pipe or a socket, not a file")
+
+
+def _kind(data: bytes | memoryview, name: str) -> str:
     if not data:
         raise Refusal("the file is empty (0 bytes)")
-    head = bytes(data[:256])
+    head = bytes(data[:_HEAD])
     kind = sniff(head)
     said = format_of_suffix(name)
     if kind == "tiff" and said == "raw":
@@ -141,7 +162,15 @@ def _read_tiff(data: memoryview, limits: Limits, *, many: bool) -> list[ImageDat
     file, offsets, notes = page_offsets(data, limits)
     if len(offsets) > 1 and not many:
         raise Refusal(f"the TIFF holds {len(offsets)} pages and one picture is needed; split it into its pages first")
-    pages = [read_page(file, offset, limits) for offset in offsets]
+    pages: list[ImageData] = []
+    for offset in offsets:
+        pages.append(read_page(file, offset, limits))
+        # pages may share their bytes, so that a small file holds any number of large ones
+        if sum(page.pixels.shape[0] * page.pixels.shape[1] for page in pages) > limits.pixels:
+            raise Refusal(
+                f"the pages of the TIFF have more than the limit of {limits.pixels / 1e6:.0f} megapixels in all; "
+                "split it into its pages first"
+            )
     return [replace(page, notes=(*page.notes, *notes)) for page in pages]
 
 

@@ -80,7 +80,10 @@ def test_a_file_that_changes_while_it_is_read(tmp_path: Path, monkeypatch: pytes
     path = tmp_path / "a.png"
     picture().save(path)
     times = itertools.count()
-    monkeypatch.setattr("restorekit.io.read.os.fstat", lambda _: SimpleNamespace(st_size=100, st_mtime_ns=next(times)))
+    monkeypatch.setattr(
+        "restorekit.io.read.os.fstat",
+        lambda _: SimpleNamespace(st_mode=stat.S_IFREG, st_size=100, st_mtime_ns=next(times)),
+    )
     with pytest.raises(PictureError, match="changed while it was read"):
         read_image(path)
 
