@@ -48,7 +48,7 @@ class Underpaint:
             columns: From ``start`` to ``stop``.
         """
         colours, alpha = self._take(rows, columns)
-        seen = (alpha > 0).all(1)
+        seen: NDArray[np.bool_] = np.all(alpha > 0, axis=1)
         if seen.all():
             return colours
         result = colours.copy()
@@ -101,12 +101,14 @@ def fill_transparent(pixels: Pixels, alpha: Pixels) -> Pixels:
         The same shape and dtype; where alpha is not 0, the same values.
     """
     layers = pixels if pixels.ndim == 3 else pixels[:, :, None]
-    under = Underpaint(*alpha.shape, lambda rows, columns: (layers[rows, columns], alpha[rows, columns]))
-    return under.part(slice(0, alpha.shape[0]), slice(0, alpha.shape[1])).reshape(pixels.shape)
+    height, width = alpha.shape
+    under = Underpaint(height, width, lambda rows, columns: (layers[rows, columns], alpha[rows, columns]))
+    return under.part(slice(0, height), slice(0, width)).reshape(pixels.shape)
 
 
 def _rows_of_a_strip(width: int) -> int:
-    return max(1, _STRIP // (_SQUARE * width)) * _SQUARE
+    rows: int = max(1, _STRIP // (_SQUARE * width)) * _SQUARE
+    return rows
 
 
 def _weighted(colours: Pixels, alpha: Pixels) -> tuple[Pixels, Pixels]:
