@@ -8,6 +8,7 @@ from restorekit.hub.checkpoint import Checkpoint, read_checkpoint
 from restorekit.hub.convert import convert
 from restorekit.hub.importing import Imported, import_weights
 from restorekit.hub.load import DEFAULT_MODEL, Loaded, create_model, list_models, load, resolve
+from restorekit.hub.pulling import Pulled, pull
 from restorekit.hub.release import release
 from restorekit.hub.scores import Scores, SetScore
 from restorekit.hub.store import cache_folder, list_cards
@@ -20,6 +21,7 @@ __all__ = [
     "Imported",
     "InferenceRule",
     "Loaded",
+    "Pulled",
     "Scores",
     "SetScore",
     "cache_folder",
@@ -29,6 +31,7 @@ __all__ = [
     "list_cards",
     "list_models",
     "load",
+    "pull",
     "read_card",
     "read_checkpoint",
     "release",

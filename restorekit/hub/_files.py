@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from restorekit.io.atomic import atomic_file, temporary_for
 
-__all__ = ["sha256_of", "staged_folder", "write_text"]
+__all__ = ["locked", "sha256_of", "staged_folder", "write_text"]
 
 
 def write_text(path: Path, text: str) -> None:
@@ -48,6 +50,51 @@ def staged_folder(folder: Path, *, last: str) -> Iterator[Path]:
                 path.replace(folder / path.name)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path, *, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Let one at a time do what follows, of all processes and threads that name the same file; others wait.
+
+    The lock ends with its process, however that ends. The file is made and stays: it is what they meet at.
+
+    Args:
+        path: An empty file of its own; its folder exists.
+        waiting: Is told, once, that somebody else is at work.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        if not _take(handle, wait=False):
+            waiting()
+            _take(handle, wait=True)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _take(handle: int, *, wait: bool) -> bool:
+    """Take the lock of an open file; where the system has none (some network shares), everybody has it."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        while True:
+            try:
+                msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+            except OSError:
+                if not wait:
+                    return False
+                time.sleep(0.2)
+            else:
+                return True
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 @contextmanager

@@ -14,18 +14,30 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 from restorekit.errors import ModelError
 from restorekit.hub._files import write_text
 from restorekit.models._spec import Task
 
-__all__ = ["CARD_FILE", "UNMEASURED", "Card", "InferenceRule", "check_tag", "read_card", "write_card"]
+__all__ = [
+    "CARD_FILE",
+    "UNMEASURED",
+    "Card",
+    "InferenceRule",
+    "check_tag",
+    "is_safe_address",
+    "read_card",
+    "write_card",
+]
 
 CARD_FILE = "card.toml"
 WEIGHTS_FILE = "model.safetensors"
 _TAG = re.compile(r"[a-z0-9][a-z0-9_-]*(\.[a-z0-9_-]+)*")
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors")
 _HASH = re.compile(r"[0-9a-f]{64}")
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+_CONTAINER = re.compile(r"[a-z_]+(/[A-Za-z0-9_.]+\.)?")
 T = TypeVar("T")
 
 
@@ -72,6 +84,11 @@ class Card:
         source: Where the weights come from: an address, or how they were made.
         source_file: Name of the authors' file, where the weights are not ours.
         source_sha256: Hash of the authors' file, by which it is recognised.
+        source_bytes: Size of the authors' file; ``None`` where it is not known.
+        source_container: How the weights lie in the authors' file: ``plain``, or the entry that holds them, such as
+            ``params_ema``; behind a slash the prefix of all keys, as in ``state_dict/net.``.
+        url: Address of the authors' file itself, for ``models pull``; ``None`` where people have to get it by hand.
+        pinned: Whether ``source_sha256`` is not what the authors published but what the first file had that was seen.
         licence_code: SPDX identifier of the licence of the network's original code.
         licence_weights: SPDX identifier of the licence of the weights, or ``not stated``.
         data: What they were trained on, with its licence.
@@ -90,11 +107,25 @@ class Card:
     source: str
     source_file: str | None = None
     source_sha256: str | None = None
+    source_bytes: int | None = None
+    source_container: str | None = None
+    url: str | None = None
+    pinned: bool = False
     licence_code: str
     licence_weights: str
     data: str
     default: bool = False
     inference: InferenceRule
+
+
+def is_safe_address(url: str) -> bool:
+    """Tell whether nobody on the way can change what an address gives: https, or http on this machine."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        return False
+    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and host in _THIS_MACHINE))
 
 
 def check_tag(tag: str) -> str:
@@ -188,6 +219,17 @@ def _check(card: Card, path: Path) -> None:
         value = getattr(card, key)
         if value is not None and not _HASH.fullmatch(value):
             raise ModelError(f"{path}: {key} is {value!r}; it must be 64 hexadecimal digits in small letters")
+    if card.source_container is not None and not _CONTAINER.fullmatch(card.source_container):
+        raise ModelError(
+            f"{path}: source_container is {card.source_container!r}; it must be the name of an entry, or 'plain', with "
+            "the prefix of the keys behind a slash if they have one, such as 'state_dict/net.'"
+        )
+    if card.url is not None and (not is_safe_address(card.url) or card.source_file is None):
+        raise ModelError(
+            f"{path}: url is {card.url!r}; it must be an https address, and source_file must name its file"
+        )
+    if card.pinned and card.source_sha256 is None:
+        raise ModelError(f"{path}: pinned needs the source_sha256 that it is about; give both or none")
     if (card.sha256 is None) != (card.bytes is None):
         raise ModelError(f"{path}: sha256 and bytes belong together; give both or none")
     rule = card.inference

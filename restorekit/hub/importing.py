@@ -33,7 +33,9 @@ class Imported:
     notes: tuple[str, ...]
 
 
-def import_weights(name: str, file: Path, *, tag: str | None = None, overwrite: bool = False) -> Imported:
+def import_weights(
+    name: str, file: Path, *, tag: str | None = None, overwrite: bool = False, source_file: str | None = None
+) -> Imported:
     """Convert a file of weights and put it into the cache, under a tag that ``load`` finds.
 
     Args:
@@ -42,6 +44,7 @@ def import_weights(name: str, file: Path, *, tag: str | None = None, overwrite: 
         file: The file, as its authors published it.
         tag: Name of the weights; for a tag that tag, for a variant or family ``<variant>.imported`` if ``None``.
         overwrite: Whether other weights of that tag may be replaced.
+        source_file: Name under which the file was published; that of ``file`` if ``None``.
 
     Returns:
         Where they are now, and what was assumed.
@@ -57,13 +60,14 @@ def import_weights(name: str, file: Path, *, tag: str | None = None, overwrite: 
     match = recognise(checkpoint.state, name=str(file), family=found.spec.name, variant=variant)
     if named is not None and tag is None:
         _check_published(found.entry, checkpoint.sha256, file, overwrite=overwrite)
-    template, notes = _template(named, checkpoint.sha256, match.variant, file)
+    template, notes = _template(named, tag, checkpoint.sha256, match.variant, file)
     card = replace(
         template or _blank(match.spec, match.variant, file),
         tag=tag if tag is not None else name if named else f"{match.variant}.imported",
         file=WEIGHTS_FILE,
-        source_file=file.name,
+        source_file=file.name if source_file is None else source_file,
         source_sha256=checkpoint.sha256,
+        source_bytes=file.stat().st_size,
         default=False,
     )
     entry = _store(card, match.state, overwrite=overwrite)
@@ -73,22 +77,32 @@ def import_weights(name: str, file: Path, *, tag: str | None = None, overwrite: 
 def _check_published(entry: Entry | None, digest: str, file: Path, *, overwrite: bool) -> None:
     """Refuse another file than the one that a tag stands for."""
     assert entry is not None
-    tag, published = entry.card.tag, entry.card.source_sha256
+    card, tag = entry.card, entry.card.tag
     if entry.place == "bundled":
         raise ModelError(
             f"the weights {tag!r} came with RestoreKit; import {file.name} under a name of yours with --tag"
         )
-    if published not in (None, digest) and not (overwrite and entry.place == "cached"):
-        raise ModelError(
-            f"{file} is not the file that {tag!r} stands for (its SHA-256 is another one); "
-            "import it under a name of yours with --tag"
-        )
+    if card.source_sha256 in (None, digest) or (overwrite and entry.place == "cached"):
+        return
+    whose = "that of the file that was seen here first" if card.pinned else "that of the one its authors published"
+    renew = ", or if its authors have renewed it give --overwrite" if card.pinned else ""
+    raise ModelError(
+        f"{file} is not the file that {tag!r} stands for (its SHA-256 is not {whose}); "
+        f"import it under a name of yours with --tag{renew}"
+    )
 
 
-def _template(named: Card | None, digest: str, variant: str, file: Path) -> tuple[Card | None, tuple[str, ...]]:
+def _template(
+    named: Card | None, tag: str | None, digest: str, variant: str, file: Path
+) -> tuple[Card | None, tuple[str, ...]]:
     """Return the card that says how the weights are used, and what was assumed."""
     if named is not None:
-        return named, ()
+        if tag is not None:  # weights of the user's own: where the authors' lie does not concern them
+            return replace(named, url=None, pinned=False), ()
+        if named.source_sha256 is not None:
+            return named, ()
+        note = f"nobody published the SHA-256 of this file; from now on {named.tag} stands for {digest}"
+        return replace(named, pinned=True), (note,)
     known = [entry.card for entry in entries()]
     same = next((card for card in known if card.source_sha256 == digest), None)
     if same is not None:

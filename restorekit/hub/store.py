@@ -24,9 +24,11 @@ __all__ = [
     "Place",
     "cache_folder",
     "check_new_tag",
+    "downloads_folder",
     "entries",
     "find_entry",
     "how_to_get",
+    "how_to_import",
     "how_to_repair",
     "list_cards",
     "natural_order",
@@ -36,6 +38,7 @@ __all__ = [
     "verify_all",
 ]
 
+_TAG_LIKE = re.compile(r"[a-z0-9._-]+")  # nothing that a shell pattern would take for more
 Place = Literal["bundled", "cached", "absent"]
 _log = logging.getLogger(__name__)
 
@@ -53,6 +56,11 @@ def cache_folder() -> Path:
         return (Path(base) if base else Path.home() / "AppData" / "Local") / "restorekit"
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "restorekit"
+
+
+def downloads_folder() -> Path:
+    """Return the folder of downloads that are not complete. It need not exist."""
+    return cache_folder() / ".downloads"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,6 +214,11 @@ def summarise(found: Sequence[Entry]) -> list[str]:
 
 def how_to_get(card: Card) -> str:
     """Return what to do to get weights that are not here."""
+    return how_to_import(card) if card.url is None else f"run: restorekit models pull {card.tag}"
+
+
+def how_to_import(card: Card) -> str:
+    """Return what to do to get weights whose file has to be fetched by hand."""
     file = card.source_file or "FILE"
     return (
         f"get {card.source_file or 'the file'} from {card.source} and run: restorekit models import {card.tag} {file}"
@@ -214,9 +227,11 @@ def how_to_get(card: Card) -> str:
 
 def how_to_repair(entry: Entry) -> str:
     """Return what to do about a damaged weights file."""
-    if entry.place == "cached":
-        return f"run: restorekit models rm {entry.card.tag}, and import it again"
-    return "install RestoreKit again"
+    if entry.place != "cached":
+        return "install RestoreKit again"
+    if entry.card.url is not None:
+        return f"run: restorekit models pull {entry.card.tag}, which fetches it again"
+    return f"run: restorekit models rm {entry.card.tag}, and import it again"
 
 
 def check_new_tag(tag: str) -> None:
@@ -232,7 +247,7 @@ def check_new_tag(tag: str) -> None:
 
 
 def remove(tag: str) -> int:
-    """Remove weights that the user brought, with their card.
+    """Remove weights that the user brought, with their card and with what was fetched of them but is not complete.
 
     Returns:
         The number of bytes that are free now.
@@ -244,13 +259,20 @@ def remove(tag: str) -> int:
     folder = next(
         (path.parent for path in cache_folder().glob(f"[!.]*/[!.]*/{CARD_FILE}") if path.parent.name == tag), None
     )
-    if folder is None:
+    begun = list(downloads_folder().glob(f"{tag}.part*")) if _TAG_LIKE.fullmatch(tag) else []
+    if folder is None and not begun:
         entry = find_entry(tag)
         reason = "they came with RestoreKit" if entry.place == "bundled" else "they are not here"
         raise ModelError(f"the weights {tag!r} cannot be removed: {reason}; only imported weights can be")
-    size = sum(path.stat().st_size for path in folder.iterdir())
+    files = [*([] if folder is None else folder.iterdir()), *begun]
+    size = sum(path.stat().st_size for path in files)
     try:
-        shutil.rmtree(folder)
+        for path in begun:
+            path.unlink()
+        if folder is not None:
+            shutil.rmtree(folder)
     except OSError as error:
-        raise ModelError(f"{folder} cannot be removed ({error.strerror}); remove it by hand") from error
+        raise ModelError(
+            f"{error.filename or folder} cannot be removed ({error.strerror}); remove it by hand"
+        ) from error
     return size

@@ -98,6 +98,14 @@ def test_a_whole_number_may_stand_for_a_float(path: Path) -> None:
         ("model.safetensors", "model.pth", "the name of a .safetensors file beside the card"),
         ("resunet.one-v1", "../../one", "cannot be a tag"),
         ("resunet.one-v1", "one..two", "cannot be a tag"),
+        (
+            "default = false",
+            'url = "http://example.org/a"\nsource_file = "a"',
+            "it must be an https address, and source",
+        ),
+        ("default = false", 'url = "https://example.org/a"', "and source_file must name its file"),
+        ("default = false", 'source_container = "state dict"', "it must be the name of an entry, or 'plain'"),
+        ("pinned = false", "pinned = true", "pinned needs the source_sha256 that it is about"),
         ("[inference]", "[inference", r"cannot be read as a card \(.*\); restore it or remove its folder"),
         ("[inference]", "[other]", "unknown key 'other'"),
     ],
@@ -106,6 +114,21 @@ def test_what_is_wrong_in_a_card_is_said(path: Path, old: str, new: str, message
     change(path, old, new)
     with pytest.raises(ModelError, match=message):
         read_card(path)
+
+
+@pytest.mark.parametrize("container", ["plain", "params_ema", "state_dict/net.", "state_dict/module.net."])
+def test_where_a_file_lies_and_what_is_in_it_is_kept(tmp_path: Path, container: str) -> None:
+    card = replace(
+        CARD,
+        source_file="net.ckpt",
+        source_sha256="1" * 64,
+        source_bytes=5,
+        source_container=container,
+        url="https://example.org/net.ckpt?download=true",
+        pinned=True,
+    )
+    write_card(card, tmp_path / "card.toml")
+    assert read_card(tmp_path / "card.toml") == card
 
 
 def test_a_missing_card_is_said(tmp_path: Path) -> None:

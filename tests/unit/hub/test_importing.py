@@ -70,6 +70,8 @@ def test_a_tag_brings_its_card_with_it(network: nn.Module, zoo: Path, file: Path
         bytes=weights.stat().st_size,
         source_file="net_g.pth",
         source_sha256=sha256_of(file),
+        source_bytes=file.stat().st_size,
+        pinned=True,
     )
     assert read_card(folder / "card.toml") == expected == done.entry.card
     verify(done.entry)
@@ -79,6 +81,33 @@ def test_a_tag_brings_its_card_with_it(network: nn.Module, zoo: Path, file: Path
         torch.equal(a, b)
         for a, b in zip(loaded.model.state_dict().values(), network.state_dict().values(), strict=True)
     )
+
+
+def test_a_hash_that_nobody_published_is_pinned_by_the_first_file(
+    network: nn.Module, zoo: Path, file: Path, tmp_path: Path
+) -> None:
+    published(zoo)
+    done = import_weights("resunet-test.theirs", file)
+    assert done.notes == (
+        f"nobody published the SHA-256 of this file; from now on resunet-test.theirs stands for {sha256_of(file)}",
+    )
+    assert import_weights("resunet-test.theirs", file).notes == ()
+    other = tmp_path / "renewed.pth"
+    torch.save({"params": network.state_dict(), "epoch": 2}, other)
+    with pytest.raises(
+        ModelError,
+        match=r"renewed.pth is not the file that 'resunet-test.theirs' stands for \(its SHA-256 is not that of the "
+        r"file that was seen here first\); import it under a name of yours with --tag, or if its authors have",
+    ):
+        import_weights("resunet-test.theirs", other)
+    card = import_weights("resunet-test.theirs", other, overwrite=True).entry.card
+    assert (card.pinned, card.source_sha256) == (True, sha256_of(other))
+
+
+def test_a_hash_that_was_published_is_no_pin(zoo: Path, file: Path) -> None:
+    published(zoo, source_sha256=sha256_of(file))
+    done = import_weights("resunet-test.theirs", file)
+    assert (done.entry.card.pinned, done.notes) == (False, ())
 
 
 @pytest.mark.parametrize(("name", "tag"), [(VARIANT, None), ("resunet", None), ("resunet", "resunet-test.mine")])
