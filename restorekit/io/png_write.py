@@ -18,13 +18,13 @@ from restorekit.io import iptc
 from restorekit.io.icc import profile_name
 from restorekit.io.picture import ImageData
 from restorekit.io.png import PROFILE_KEYS, SIGNATURE, XMP_KEY, chunk
+from restorekit.io.png_color import COLOR_CHUNKS
 
 __all__ = ["write_png"]
 
 _LEVEL = 6
 _FINEST = 0.0254 * 2**31  # pixels per inch that a chunk can state
 _BLOCK = 2**21  # bytes of rows that are filtered at a time
-_FIRST = (b"cHRM", b"gAMA", b"sRGB", b"cICP", b"mDCV", b"cLLI")
 
 
 def write_png(image: ImageData, out: BinaryIO) -> None:
@@ -50,7 +50,7 @@ def write_png(image: ImageData, out: BinaryIO) -> None:
 def _ancillary(image: ImageData) -> Iterator[tuple[bytes, bytes]]:
     """Yield the chunks that stand before the pixels."""
     metadata = image.metadata
-    yield from (pair for pair in metadata.png_chunks if pair[0] in _FIRST)
+    yield from (pair for pair in metadata.png_chunks if pair[0] in COLOR_CHUNKS)
     if metadata.icc is not None:
         yield b"iCCP", _key(profile_name(metadata.icc)) + b"\x00\x00" + zlib.compress(metadata.icc)
     if metadata.dpi is not None and max(metadata.dpi) < _FINEST:
@@ -65,7 +65,7 @@ def _ancillary(image: ImageData) -> Iterator[tuple[bytes, bytes]]:
         text = metadata.comment.decode("utf-8", "replace").replace("\x00", "")
         yield b"iTXt", b"Comment\x00\x00\x00\x00\x00" + text.encode("utf-8")
     for name, content in metadata.png_chunks:
-        if name not in _FIRST and not (name == b"pHYs" and metadata.dpi is not None):
+        if name not in COLOR_CHUNKS and not (name == b"pHYs" and metadata.dpi is not None):
             yield name, content
 
 

@@ -5,7 +5,6 @@ EXIF is compared tag by tag, since other programs lay it out anew; profiles, XMP
 
 from __future__ import annotations
 
-import struct
 import zlib
 from collections.abc import Callable, Iterator
 
@@ -16,6 +15,7 @@ from restorekit.io.finding import Finding, lacking
 from restorekit.io.icc import color_model, matrix_profile, profile_name
 from restorekit.io.ifd import Ifd, Value
 from restorekit.io.picture import ImageData, Metadata
+from restorekit.io.png_color import stated_colors
 
 __all__ = ["METADATA_CHECKS"]
 
@@ -23,10 +23,7 @@ _EXPECTED_TO_CHANGE = frozenset({*exif.STRUCTURE, 274, 305, 306, 531, 40962, 409
 """Tags that follow from the pixels or from where a block lies (sides, orientation, padding, software)."""
 
 _MAKER_NOTE = 37500
-_COLOUR_CHUNKS = (b"cICP", b"gAMA", b"cHRM", b"sRGB")
 _TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
-_GAMMA = 45455  # of sRGB, as the chunk states it
-_PRIMARIES = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
 _SAME_COLOUR = 2 / 255
 
 
@@ -69,7 +66,7 @@ def _is_srgb(profile: bytes) -> bool:
 
 def _colour_chunks(before: ImageData, after: ImageData) -> Iterator[Finding]:
     """Compare what a PNG says of its colours beside a profile (which goes before all but cICP)."""
-    first, second = _stated(before.metadata), _stated(after.metadata)
+    first, second = stated_colors(before.metadata), stated_colors(after.metadata)
     if not first and not second:
         return
     names = [" and ".join(kind.decode() for kind in found) or "none" for found in (first, second)]
@@ -78,17 +75,6 @@ def _colour_chunks(before: ImageData, after: ImageData) -> Iterator[Finding]:
         kept = after.metadata.icc is not None and _same_colours(before, after)
         names[1] = "as a profile" if kept else f"none{lacking('colour chunks', after.format)}"
     yield Finding("colour space", kept, names[0], names[1])
-
-
-def _stated(metadata: Metadata) -> dict[bytes, bytes]:
-    """Return the chunks of a PNG that change how it is shown: none where they say sRGB."""
-    found = {kind: content for kind, content in metadata.png_chunks if kind in _COLOUR_CHUNKS}
-    if b"cICP" in found:
-        return {b"cICP": found[b"cICP"]}
-    if metadata.icc is not None or b"sRGB" in found:
-        return {}
-    usual = {b"gAMA": struct.pack(">I", _GAMMA), b"cHRM": struct.pack(">8I", *_PRIMARIES)}
-    return {kind: content for kind, content in found.items() if content != usual[kind]}
 
 
 def _exif(before: ImageData, after: ImageData) -> Iterator[Finding]:

@@ -19,6 +19,7 @@ from restorekit.io.formats import WRITABLE, canonical_format, format_of_suffix
 from restorekit.io.icc import color_model
 from restorekit.io.jpeg_write import write_jpeg
 from restorekit.io.picture import ImageData, Metadata
+from restorekit.io.png_color import COLOR_CHUNKS, stated_colors
 from restorekit.io.png_write import write_png
 from restorekit.io.tiff_write import write_tiff
 from restorekit.io.webp import write_webp
@@ -142,9 +143,15 @@ def _prepare(
         logger.warning("%s holds no alpha: the picture was laid on the ground %s", chosen.upper(), background)
         image = flatten(image, background)
     if strip_metadata:
-        image = replace(image, metadata=Metadata(icc=image.metadata.icc))
+        image = replace(image, metadata=_colours_only(image.metadata))
     _tell_what_is_left_out(image.metadata, chosen)
     return replace(to_depth(image, bits), metadata=_true_of(image, chosen))
+
+
+def _colours_only(metadata: Metadata) -> Metadata:
+    """Return what makes colours of the values, and nothing else."""
+    chunks = tuple(pair for pair in metadata.png_chunks if pair[0] in COLOR_CHUNKS)
+    return Metadata(icc=metadata.icc, png_chunks=chunks)
 
 
 def _true_of(image: ImageData, chosen: str) -> Metadata:
@@ -166,6 +173,7 @@ def _tell_what_is_left_out(metadata: Metadata, chosen: str) -> None:
         "IPTC": (metadata.photoshop, ("png", "jpeg", "tiff")),
         "a comment": (metadata.comment, ("png", "jpeg")),
         "extended XMP": (metadata.jpeg_segments, ("jpeg",)),
+        "colour space of a PNG's chunks": (stated_colors(metadata), ("png",)),
         "PNG texts": (any(kind in _TEXTS for kind, _ in metadata.png_chunks), ("png",)),
     }
     lost = [name for name, (content, formats) in blocks.items() if content and chosen not in formats]

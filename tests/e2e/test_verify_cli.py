@@ -176,6 +176,22 @@ def test_every_page_of_a_tiff_counts(cli: Cli, tmp_path: Path) -> None:
     ]
 
 
+def test_colours_are_no_metadata_that_could_be_stripped(cli: Cli, weights: Path, tmp_path: Path) -> None:
+    """The chunks that say what colours the values are stay like a profile; another format has none, and says so."""
+    metadata = Metadata(dpi=(300.0, 300.0), png_chunks=((b"cICP", bytes([12, 13, 0, 1])), (b"tEXt", b"Title\x00Bonn")))
+    given = save(tmp_path / "a.png", ImageData(pixels=photo(), metadata=metadata))
+    assert cli("restore", given, "--out", tmp_path / "b.png", "--strip-metadata", "-m", weights).code == 0
+    pair = cli("verify", given, tmp_path / "b.png", "--json").json["pairs"][0]
+    lost = [finding["aspect"] for finding in pair["findings"] if not finding["kept"]]
+    assert lost == ["texts", "resolution"]
+    ended = cli("restore", given, "--out", tmp_path / "b.jpg", "-m", weights)
+    assert "JPEG files hold no colour space of a PNG's chunks, PNG texts, so it was left out" in ended.error
+    assert (
+        "  colour space lost: cICP -> none (a JPEG holds no colour chunks)"
+        in cli("verify", given, tmp_path / "b.jpg").text.splitlines()
+    )
+
+
 def test_it_needs_no_torch(tmp_path: Path) -> None:
     given = put(tmp_path / "a.png")
     code = (
