@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import io
 import pickle
@@ -29,6 +30,8 @@ WRAPPERS = ("params_ema", "params", "state_dict", "average", "model_ema", "model
 """Names under which training programs store the state dict, best first (a moving average before the raw weights)."""
 
 _PREFIXES = ("module.", "_orig_mod.", "net.", "model.", "generator.")
+_HARMLESS = [argparse.Namespace]  # what training programs put beside the weights, and what cannot do anything
+_SCRIPT = ("constants.pkl", "code/")  # what an archive of TorchScript has and one of weights has not
 _DEEPEST = 3  # wrappers in each other
 _SENTENCE = "nothing in it was run; ask its author for a .safetensors file, or for a file with the weights only"
 
@@ -119,7 +122,7 @@ def _pickled(data: bytes, name: str, kind: str) -> Any:
     if kind == "zip":
         _check_zip(data, name)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_HARMLESS):
             warnings.simplefilter("ignore")  # about old forms of files, of which the user can change nothing
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -137,8 +140,18 @@ def _check_zip(data: bytes, name: str) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             size = sum(item.file_size for item in archive.infolist())
+            names = archive.namelist()
     except (zipfile.BadZipFile, ValueError) as error:
         raise _damaged(name, error) from error
+    if not any(name.endswith("data.pkl") for name in names):
+        inside = f"it holds {names[0]}" if names else "it is empty"
+        raise ModelError(
+            f"{name} is an archive without weights of its own ({inside}); unpack it and give the file in it"
+        )
+    if len(set(names)) < len(names):
+        raise ModelError(f"{name} holds two entries of one name, as no honest program writes them; {_SENTENCE}")
+    if any(part.partition("/")[2].startswith(_SCRIPT) for part in names):
+        raise ModelError(f"{name} holds a program (TorchScript) and not weights alone; {_SENTENCE}")
     if size > MAX_BYTES:
         raise ModelError(
             f"{name} unpacks to {size / 2**30:.1f} GiB, more than the {MAX_BYTES / 2**30:.0f} GiB that are read"

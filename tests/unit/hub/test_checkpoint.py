@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import pickle
+import warnings
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -121,10 +123,121 @@ def test_a_bare_pickle_is_refused_and_nothing_in_it_runs(tmp_path: Path) -> None
     assert not (tmp_path / "harm").exists()
 
 
+def text(value: str) -> bytes:
+    """Return the pickle of a string."""
+    data = value.encode()
+    return b"X" + len(data).to_bytes(4, "little") + data
+
+
+def called(name: str, *arguments: bytes) -> bytes:
+    """Return a pickle that calls something."""
+    module, _, attribute = name.rpartition(".")
+    return b"\x80\x02c%b\n%b\n(%btR." % (module.encode(), attribute.encode(), b"".join(arguments))
+
+
+def gadgets(target: Path) -> dict[str, tuple[bytes, bool]]:
+    """Return pickles that make a file if they are read carelessly, and whether Python's own reader is careless so."""
+    touch, code = text(f"touch {target}"), text(f"open({str(target)!r}, 'w').close()")
+    inner = io.BytesIO()
+    torch.save({"a": Harm(target)}, inner, _use_new_zipfile_serialization=False)
+    nested = b"B" + len(inner.getvalue()).to_bytes(4, "little") + inner.getvalue()
+    mkdir = text(str(target))
+    return {
+        "os.system": (called("os.system", touch), True),
+        "posix.system": (called("posix.system", touch), True),
+        "builtins.exec": (called("builtins.exec", code), True),
+        "builtins.eval": (called("builtins.eval", code), True),
+        "__builtin__ of Python 2": (b"\x80\x02c__builtin__\neval\n(" + code + b"tR.", True),
+        "subprocess": (called("subprocess.getoutput", touch), True),
+        "an import": (called("builtins.__import__", text("antigravity")), False),
+        "a shell as a debugger": (called("pdb.run", code), False),
+        "runpy": (called("runpy.run_path", text(str(target))), False),
+        "torch's own exec": (called("torch.jit.unsupported_tensor_ops.execWrapper", code, b"}}"), False),
+        "a nested file": (called("torch.storage._load_from_bytes", nested), True),
+        "a nested load": (called("torch.serialization.load", mkdir), False),
+        "the hub": (called("torch.hub.load", text("a/b"), text("c")), False),
+        "getattr": (called("builtins.getattr", b"cos\nsystem\n", text("__call__")), False),
+        "an old instance": (b"(" + touch + b"ios\nsystem\n.", True),
+        "an old object": (b"\x80\x02(cos\nsystem\n" + touch + b"o.", True),
+        "a new object": (b"\x80\x02cpathlib\nPath\n(" + mkdir + b"t\x81}b.", False),
+        "a name on the stack": (b"\x80\x04" + text("posix") + text("mkdir") + b"\x93(" + mkdir + b"tR.", True),
+        "an extension": (b"\x80\x02\x82\x01.", False),
+        "a persistent name": (b"\x80\x02(" + text("storage") + b"cos\nsystem\n" + touch * 3 + b"tQ.", False),
+        "a state": (b"\x80\x02ccollections\nOrderedDict\n)R}" + text("__class__") + b"cos\nsystem\nsb.", False),
+        "a rebuilt tensor": (called("torch._utils._rebuild_tensor_v2", b"cos\nsystem\n", touch), False),
+        "a namespace": (
+            b"\x80\x02cargparse\nNamespace\n)\x81}" + text("a") + called("os.system", touch)[2:-1] + b"sb.",
+            True,
+        ),
+    }
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("gadget", list(gadgets(Path("harm"))))
+def test_no_trick_of_pickles_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gadget: str, zipped: bool) -> None:
+    monkeypatch.chdir(tmp_path)
+    target = tmp_path / "harm"
+    content, careless = gadgets(target)[gadget]
+    path = tmp_path / "file.pth"
+    if zipped:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", content)
+            archive.writestr("archive/version", b"3\n")
+            archive.writestr("archive/data/0", bytes(64))
+    else:
+        path.write_bytes(content)
+    with pytest.raises(
+        ModelError, match=r"file.pth (holds more than weights|is damaged|is no file of weights|holds a)"
+    ):
+        read_checkpoint(path)
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["file.pth", "zoo"]
+    if careless:
+        pickle.loads(content)  # noqa: S301 (it would have done harm)
+        assert target.exists()
+
+
+def test_an_archive_in_an_archive_is_not_opened(tmp_path: Path) -> None:
+    target = tmp_path / "harm"
+    inner = saved(tmp_path / "inner.pth", {"a": Harm(target)})
+    with zipfile.ZipFile(tmp_path / "outer.pth", "w") as archive:
+        archive.write(inner, "inner.pth")
+    with pytest.raises(ModelError, match=r"outer.pth is an archive without weights of its own \(it holds inner.pth\)"):
+        read_checkpoint(tmp_path / "outer.pth")
+    storage = torch.frombuffer(bytearray(inner.read_bytes()), dtype=torch.uint8)  # harm as the values of a tensor
+    assert same(read_checkpoint(saved(tmp_path / "outer.pth", {"a": storage})).state, {"a": storage})
+    assert not target.exists()
+
+
+def test_a_second_pickle_of_the_same_name_is_not_run(tmp_path: Path) -> None:
+    path, target = saved(tmp_path / "file.pth", STATE), tmp_path / "harm"
+    harm = pickle.dumps(Harm(target), protocol=2)
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("file/data.pkl", harm)
+    with pytest.raises(ModelError, match=r"file.pth holds two entries of one name, as no honest program writes them"):
+        read_checkpoint(path)
+    assert not target.exists()
+
+
+def test_a_program_is_refused(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), tmp_path / "file.pt")
+    with pytest.raises(
+        ModelError, match=r"file.pt holds a program \(TorchScript\) and not weights alone; nothing in it"
+    ):
+        read_checkpoint(tmp_path / "file.pt")
+
+
+def test_options_beside_the_weights_do_no_harm(tmp_path: Path) -> None:
+    options = argparse.Namespace(epochs=120, mode=["denoise"], lr=2e-4, nested=argparse.Namespace(a=1))
+    content = {"state_dict": STATE, "hyper_parameters": options, "opt": {"a": options}}
+    assert same(read_checkpoint(saved(tmp_path / "file.ckpt", content)).state, STATE)
+
+
 def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "bomb.pth"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("archive/data/0", bytes(2**20))
+        archive.writestr("archive/data.pkl", bytes(2**20))
     monkeypatch.setattr(checkpoint, "MAX_BYTES", 2**19)
     with pytest.raises(ModelError, match=r"bomb.pth unpacks to 0.0 GiB, more than"):
         read_checkpoint(path)
