@@ -37,10 +37,10 @@ def _profile(before: ImageData, after: ImageData) -> Iterator[Finding]:
 
 
 def _same_colours(before: ImageData, after: ImageData) -> bool:
-    """Return whether a profile says what the code points of a PNG (cICP) said."""
+    """Return whether a profile says what the chunks of a PNG said."""
     from restorekit.io.color_profile import working_space
 
-    if not any(kind == b"cICP" for kind, _ in before.metadata.png_chunks) or before.grey or after.grey:
+    if not stated_colors(before.metadata) or before.grey or after.grey:
         return False
     probe = np.stack(np.meshgrid(*[np.linspace(0, 1, 5)] * 3), -1)
     seen = [probe if space is None else space.to_srgb(probe) for space in map(working_space, (before, after))]

@@ -395,6 +395,8 @@ SRGB_CHUNKS = (
         (SRGB_CHUNKS, (), []),
         (((b"sRGB", b"\x00"), *SRGB_CHUNKS), (), []),
         ((), SRGB_CHUNKS, []),
+        (((b"gAMA", struct.pack(">I", 45000)),), (), []),
+        (((b"gAMA", b"\x00"),), (), []),
     ],
 )
 def test_what_a_png_says_of_its_colours(first: Any, second: Any, aspects: list[str]) -> None:
