@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(("page", "command"), _commands())
 def test_command_of_a_page_runs(page: str, command: str) -> None:
+    if command.startswith("restorekit verify"):  # the commands before it on the page have made these
+        shutil.copy("photo.jpg", "photo_restored.jpg")
+        shutil.copytree("holiday", "better")
     with pytest.raises(SystemExit, match=r"^(0|None|)$"):
         main(shlex.split(command)[1:])
 
