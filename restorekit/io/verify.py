@@ -33,6 +33,7 @@ _SURE = 0.5  # correlation from which on a turned copy is taken for the same pic
 _OTHER = 0.3  # correlation below which it is another picture, whichever way it is turned
 _LOSSY_ALPHA = (2 / 255, 32 / 255)  # mean and largest difference that a lossy codec may make
 _LOSSY_TINT = 8 / 255  # difference of red, green and blue that a lossy codec makes of grey
+_LOSSY = ("jpeg", "heic")  # formats whose readers tell how colour is sampled
 _SAMPLING = {"4:4:4": (1, 1), "4:2:2": (2, 1), "4:4:0": (1, 2), "4:2:0": (2, 2), "4:1:1": (4, 1)}
 _SPREAD = {"uint8": ((17, 4),), "uint16": ((4369, 4), (257, 8), (256, 8))}
 """Of a dtype: the steps between values that came from fewer bits, and how many these are."""
@@ -236,7 +237,8 @@ def _difference(first: NDArray[Any], second: NDArray[Any]) -> tuple[float, float
 
 def _sampling(before: ImageData, after: ImageData) -> Iterator[Finding]:
     first, second = _sampled(before), _sampled(after)
-    if before.grey or after.grey or first is None or second is None or "jpeg" not in (before.format, after.format):
+    lossy = any(image.format in _LOSSY or image.encoding.lossless is False for image in (before, after))
+    if before.grey or after.grey or first is None or second is None or not lossy:
         return
     steps = [_steps(name) for name in (first, second)]
     kept = steps[1][0] <= steps[0][0] and steps[1][1] <= steps[0][1]
@@ -245,7 +247,7 @@ def _sampling(before: ImageData, after: ImageData) -> Iterator[Finding]:
 
 def _sampled(image: ImageData) -> str | None:
     """Return how colour is sampled, or None where the reader does not tell."""
-    if image.format == "jpeg":
+    if image.format in _LOSSY:
         return image.encoding.subsampling
     if image.format == "webp" and image.encoding.lossless is False:
         return "4:2:0"

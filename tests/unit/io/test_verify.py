@@ -253,7 +253,10 @@ def test_a_lossy_webp_halves_the_resolution_of_colour() -> None:
     webp = encode_image(ImageData(pixels=smooth()), format="webp", quality=95)
     assert lost(verify(fine, webp)) == ["chroma sampling"]
     assert lost(verify(coarse, webp)) == []
-    assert lost(verify(webp, coarse)) == []
+    assert lost(verify(webp, coarse)) == lost(verify(webp, webp)) == []
+    plain = encode_image(ImageData(pixels=smooth()))
+    assert only_loss(verify(plain, webp)) == "chroma sampling LOST: 4:4:4 -> 4:2:0"
+    assert lost(verify(webp, plain)) == []
 
 
 # --- alpha ------------------------------------------------------------------------------------------------------------
