@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from restorekit.io.formats import WRITABLE
+
 __all__ = ["Finding", "lacking"]
 
 _HOLDERS = {
@@ -53,5 +55,5 @@ def lacking(what: str, format: str) -> str:
         what: One of the things that not every format holds; of others it is assumed that all do.
         format: The format of the file that does not have it.
     """
-    missing = what in _HOLDERS and format not in _HOLDERS[what]
+    missing = what in _HOLDERS and format in WRITABLE and format not in _HOLDERS[what]
     return f" (a {format.upper()} holds no {what})" if missing else ""

@@ -85,7 +85,7 @@ def _exif(before: ImageData, after: ImageData) -> Iterator[Finding]:
     result = f"{len(lost)} lost or changed: {', '.join(_tag_name(*key) for key in lost)}" if lost else "the same"
     if not second:
         result = _nothing("EXIF", after)
-    yield Finding("EXIF", not lost, f"{len(first)} tags", result)
+    yield Finding("EXIF", not lost, f"{len(first)} tag{'s' if len(first) > 1 else ''}", result)
 
 
 def _flat(block: bytes | None) -> dict[tuple[int, int], Value]:
