@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from restorekit.errors import UsageError
-from restorekit.io.formats import WRITABLE, canonical_format, format_of_suffix, suffix_of_format
+from restorekit.io.formats import WRITABLE, canonical_format, format_of_suffix, sniff, suffix_of_format
 from restorekit.jobs.walk import STANDARD_STREAM, Item
 
 __all__ = ["DEFAULT_SUFFIX", "Job", "plan_outputs", "shard"]
@@ -72,7 +72,8 @@ def plan_outputs(
         out: A file if there is one input and this has a picture's suffix, or ``-`` for standard output; else a
             folder, in which names and folders stay as they were. If None, the output lies beside the input.
         suffix: What the names end with, before the dot; ``_restored`` beside the input, nothing in a folder.
-        format: The format to write; if None, that of the input (PNG for one that cannot be written).
+        format: The format to write; if None, that of the input, whatever its name says (PNG for one that cannot be
+            written).
         overwrite: Whether outputs that exist are replaced.
         skip_existing: Whether inputs whose output exists are skipped.
         resume: Whether outputs that exist are left to a journal to judge.
@@ -130,11 +131,33 @@ def _to_folder(item: Item, folder: Path | None, ending: str, chosen: str | None)
     name = item.path.name if folder is None else item.relative
     place = (item.path.parent if folder is None else folder) / name
     said = format_of_suffix(place)
-    if chosen is None and said is not None and said not in WRITABLE:
-        chosen = "png"
-        logger.info("%s: %s files cannot be written; it becomes a PNG", item.path, said.upper())
+    if chosen is None:
+        chosen = _own_format(item.path, said)
     extension = place.suffix if chosen is None or said == chosen else suffix_of_format(chosen)
     return Job(item, place.with_name(f"{place.stem}{ending}{extension}"), chosen)
+
+
+def _own_format(path: Path, said: str | None) -> str | None:
+    """Return the format that an input's output has to have where its name would say another one, else None."""
+    held = _sniff(path)
+    if said in WRITABLE and held in WRITABLE and held != said:
+        # by its name, a PNG called .jpg would lose its depth and its transparency
+        logger.warning("%s: the file is a %s, and so is what is made of it", path, held.upper())
+        return held
+    if said is not None and said not in WRITABLE:
+        logger.info("%s: %s files cannot be written; it becomes a PNG", path, said.upper())
+        return "png"
+    return None
+
+
+def _sniff(path: Path) -> str | None:
+    if not path.is_file():  # a pipe is not to be waited for
+        return None
+    try:
+        with path.open("rb") as file:
+            return sniff(file.read(64))
+    except OSError:  # the run will say why
+        return None
 
 
 def _without_earlier_outputs(items: Sequence[Item], folder: Path | None, ending: str) -> list[Item]:

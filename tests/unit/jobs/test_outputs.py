@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from restorekit.errors import UnknownNameError, UsageError
+from restorekit.io import ImageData, write_image
 from restorekit.jobs import STANDARD_STREAM, Item, Job, plan_outputs, shard, walk
 
 
@@ -49,9 +52,23 @@ def test_a_format_changes_the_suffix_only_where_it_has_to(tmp_path: Path) -> Non
 
 
 def test_a_format_that_cannot_be_written_becomes_png(tmp_path: Path) -> None:
-    put(tmp_path, "a.heic")
+    put(tmp_path, "a.dng")
     (job,) = plan_outputs(walk([tmp_path], recursive=False))
     assert (job.target.name, job.format) == ("a_restored.png", "png")
+
+
+def test_a_wrong_name_does_not_cost_a_picture_its_format(tmp_path: Path) -> None:
+    for name, format in (("a.jpg", "png"), ("b.png", "jpeg"), ("c.png", "png"), ("d.webp", "tiff")):
+        write_image(ImageData(pixels=np.zeros((4, 4), np.uint8)), tmp_path / name, format=format)
+    (tmp_path / "e.jpg").write_text("no picture")
+    items = walk([tmp_path], recursive=False)
+    made = [job.target.name for job in plan_outputs(items, out=tmp_path / "out")]
+    assert made == ["a.png", "b.jpg", "c.png", "d.tif", "e.jpg"]
+    asked = [job.target.name for job in plan_outputs(items, out=tmp_path / "out", format="webp")]
+    assert asked == ["a.webp", "b.webp", "c.webp", "d.webp", "e.webp"]
+    os.mkfifo(tmp_path / "f.png")
+    pipe = Item(tmp_path / "f.png", Path("f.png"), named=True)
+    assert plan_outputs([pipe, items[0]], out=tmp_path / "out")[0].target.name == "f.png"
 
 
 @pytest.mark.parametrize(
