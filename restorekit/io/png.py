@@ -31,6 +31,7 @@ XMP_KEY = b"XML:com.adobe.xmp"
 PROFILE_KEYS = (b"Raw profile type iptc", b"Raw profile type 8bim")
 
 _STEP = 2**20  # bytes that are inflated at a time
+_TEXT = 2**20  # bytes that a text may inflate to; other programs refuse a file that holds more
 _KEPT = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"pHYs", b"tEXt", b"zTXt", b"iTXt", b"tIME")
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
@@ -113,7 +114,7 @@ def _sort(data: memoryview) -> _Chunks:
     for kind, content, right in _walk(data):
         needed = not kind[0] & 32
         if not right and needed:
-            raise Refusal(f"the checksum of an {_name(kind)} chunk is wrong; the PNG is damaged, get it again")
+            raise Refusal(f"the checksum of the {_name(kind)} chunk is wrong; the PNG is damaged, get it again")
         if not right:
             chunks.notes.append(f"the {_name(kind)} chunk is damaged (wrong checksum) and was left out")
         elif needed:
@@ -245,7 +246,7 @@ def _metadata(chunks: _Chunks, limits: Limits) -> tuple[Metadata, tuple[str, ...
         elif kind in (b"iCCP", b"zTXt", b"iTXt"):
             name, value = _named(kind, content, left)
             left = max(1, left // 2 if value is None else left - len(value))
-            if value is None:
+            if value is None or (name != XMP_KEY and kind != b"iCCP" and len(value) > max(_TEXT, len(content))):
                 notes.append(f"the {_name(kind)} chunk is damaged or too large and was left out")
             elif kind == b"iCCP":
                 facts.setdefault("icc", value)

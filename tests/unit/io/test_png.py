@@ -160,7 +160,7 @@ def test_a_wrong_checksum_of_the_pixels_is_refused() -> None:
     """Field report 10."""
     file = bytearray(grey_png())
     file[file.index(b"IDAT") + 6] ^= 1
-    with pytest.raises(PictureError, match="checksum of an IDAT chunk is wrong"):
+    with pytest.raises(PictureError, match="checksum of the IDAT chunk is wrong"):
         read_image(bytes(file))
 
 
