@@ -21,6 +21,7 @@ from restorekit.io.icc import (
     SRGB_TO_XYZ,
     Curve,
     MatrixProfile,
+    build_profile,
     color_model,
     invertible,
     matrix_profile,
@@ -33,7 +34,15 @@ from restorekit.io.spaces import MatrixSpace, TableSpace, WorkingSpace
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["WorkingSpace", "cmyk_to_srgb", "from_working", "profile_space", "to_working", "working_space"]
+__all__ = [
+    "WorkingSpace",
+    "cmyk_to_srgb",
+    "coded_profile",
+    "from_working",
+    "profile_space",
+    "to_working",
+    "working_space",
+]
 
 _CICP_CURVES = {
     1: Curve((1 / 0.45, 1 / 1.099, 0.099 / 1.099, 1 / 4.5, 0.081, 0.0, 0.0)),
@@ -47,6 +56,8 @@ _PRIMARIES = {
     9: ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046)),
     12: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),
 }
+_NAMES = {1: "BT.709", 9: "BT.2020", 12: "Display P3"}
+_LIKE_SRGB = (1, 6, 13, 14, 15)
 _SRGB_GAMMA = 0.45455  # what a PNG of sRGB states for programs that know no more; others that are close mean sRGB, too
 _SAME = 0.6 / 255  # spaces that differ by less are one: there are many slightly different profiles of sRGB
 
@@ -107,13 +118,32 @@ def _png_space(image: ImageData) -> MatrixProfile | None:
     chunks = dict(image.metadata.png_chunks)
     coded = chunks.get(b"cICP", b"")
     if len(coded) == 4 and not image.grey:
-        primaries, curve = _PRIMARIES.get(coded[0]), _CICP_CURVES.get(coded[1])
-        if primaries is not None and curve is not None:
-            return MatrixProfile((curve,) * 3, primaries_to_xyz(primaries))
+        space = _coded_space(coded[0], coded[1])
+        if space is not None:
+            return space
         logger.warning("the colour space of the file (cICP %s) is not known; it was taken for sRGB", list(coded[:2]))
     if image.metadata.icc is not None or b"sRGB" in chunks or len(chunks.get(b"gAMA", b"")) != 4:
         return None
     return _calibrated(chunks[b"gAMA"], chunks.get(b"cHRM", b""), grey=image.grey)
+
+
+def _coded_space(primaries: int, curve: int) -> MatrixProfile | None:
+    """Return the space that two code points stand for, or None where it is none of curves and a matrix."""
+    points, tone = _PRIMARIES.get(primaries), _CICP_CURVES.get(curve)
+    return None if points is None or tone is None else MatrixProfile((tone,) * 3, primaries_to_xyz(points))
+
+
+def coded_profile(primaries: int, curve: int) -> bytes | None:
+    """Return an ICC profile of the space that two code points stand for, or None where there is none to be told.
+
+    That is so for sRGB, for what programs show as if it were sRGB, and for curves of high dynamic range.
+
+    Args:
+        primaries: ColourPrimaries of ITU-T H.273.
+        curve: TransferCharacteristics of ITU-T H.273.
+    """
+    space = None if primaries == 1 and curve in _LIKE_SRGB else _coded_space(primaries, curve)
+    return None if space is None else build_profile(space, f"{_NAMES[primaries]}, curve {curve} (H.273)")
 
 
 def _calibrated(gamma: bytes, points: bytes, *, grey: bool) -> MatrixProfile | None:

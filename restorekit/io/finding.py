@@ -9,17 +9,17 @@ from restorekit.io.formats import WRITABLE
 __all__ = ["Finding", "lacking"]
 
 _HOLDERS = {
-    "10 bit": ("png", "tiff"),
-    "12 bit": ("png", "tiff"),
+    "10 bit": ("png", "tiff", "heic"),
+    "12 bit": ("png", "tiff", "heic"),
     "16 bit": ("png", "tiff"),
     "32 bit": ("tiff",),
     "64 bit": (),
-    "alpha": ("png", "tiff", "webp", "bmp"),
+    "alpha": ("png", "tiff", "webp", "bmp", "avif", "heic"),
     "pages": ("tiff",),
-    "grey": ("png", "jpeg", "tiff", "bmp"),
+    "grey": ("png", "jpeg", "tiff", "bmp", "avif", "heic"),
     "colour chunks": ("png",),
-    "EXIF": ("png", "jpeg", "webp", "tiff"),
-    "XMP": ("png", "jpeg", "webp", "tiff"),
+    "EXIF": ("png", "jpeg", "webp", "tiff", "avif", "heic"),
+    "XMP": ("png", "jpeg", "webp", "tiff", "avif", "heic"),
     "extended XMP": ("jpeg",),
     "IPTC": ("png", "jpeg", "tiff"),
     "comment": ("png", "jpeg"),

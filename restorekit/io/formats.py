@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import PurePath
 
 from restorekit.errors import UnknownNameError
@@ -31,8 +32,21 @@ _SUFFIXES = {
 READABLE = tuple(name for name in _SUFFIXES if name != "gif")
 """Formats that can be read (the last ones if their codec is installed)."""
 
-WRITABLE = ("png", "jpeg", "webp", "tiff", "bmp")
-"""Formats that can be written."""
+_CODECS = {"avif": "PIL._avif", "heic": "pillow_heif"}
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even what it belongs to is there
+        return False
+
+
+WRITABLE = (
+    *("png", "jpeg", "webp", "tiff", "bmp"),
+    *(name for name, module in _CODECS.items() if _installed(module)),
+)
+"""Formats that can be written (the last ones if their codec is installed)."""
 
 PICTURE_SUFFIXES = frozenset(suffix for name in READABLE for suffix in _SUFFIXES[name])
 """Suffixes, in lower case, of files that are taken for pictures."""

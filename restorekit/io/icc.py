@@ -7,7 +7,7 @@ Reference:
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ __all__ = [
     "SRGB_TO_XYZ",
     "Curve",
     "MatrixProfile",
+    "build_profile",
     "color_model",
     "invertible",
     "matrix_profile",
@@ -170,6 +171,18 @@ Point = tuple[float, float]
 D65: Point = (0.3127, 0.3290)
 
 
+def _lift(x: float, y: float) -> NDArray[np.float64]:
+    """Return X, Y and Z of a colour of luminance 1."""
+    return np.array([x / y, 1.0, (1 - x - y) / y])
+
+
+def _adaptation(white: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the matrix that makes the white of D50 of another one (Bradford)."""
+    cone = np.diag((_BRADFORD @ _D50) / (_BRADFORD @ white))
+    adapted: NDArray[np.float64] = np.linalg.inv(_BRADFORD) @ cone @ _BRADFORD
+    return adapted
+
+
 def primaries_to_xyz(primaries: Sequence[Point], *, white: Point = D65) -> NDArray[np.float64]:
     """Return the matrix from linear RGB to XYZ under D50.
 
@@ -180,16 +193,10 @@ def primaries_to_xyz(primaries: Sequence[Point], *, white: Point = D65) -> NDArr
     Returns:
         The matrix; one that has no inverse where the primaries span no space.
     """
-
-    def lift(x: float, y: float) -> NDArray[np.float64]:
-        return np.array([x / y, 1.0, (1 - x - y) / y])
-
-    columns, lit = np.stack([lift(*point) for point in primaries], 1), lift(*white)
+    columns, lit = np.stack([_lift(*point) for point in primaries], 1), _lift(*white)
     if not invertible(columns):
         return np.zeros((3, 3))
-    cone = np.diag((_BRADFORD @ _D50) / (_BRADFORD @ lit))
-    adapted: NDArray[np.float64] = np.linalg.inv(_BRADFORD) @ cone @ _BRADFORD
-    return adapted @ (columns * np.linalg.solve(columns, lit))
+    return _adaptation(lit) @ (columns * np.linalg.solve(columns, lit))
 
 
 def invertible(matrix: NDArray[np.float64]) -> bool:
@@ -199,3 +206,44 @@ def invertible(matrix: NDArray[np.float64]) -> bool:
 
 SRGB_TO_XYZ = primaries_to_xyz(((0.640, 0.330), (0.300, 0.600), (0.150, 0.060)))
 """The matrix from linear sRGB to XYZ under D50."""
+
+
+def build_profile(profile: MatrixProfile, name: str) -> bytes:
+    """Return an ICC profile (version 4.3) of three curves without tables and a matrix.
+
+    Args:
+        profile: Three curves and a matrix.
+        name: What programs show.
+    """
+    if profile.matrix is None:
+        raise ValueError("a profile of RGB has a matrix")
+    tags = {
+        b"desc": _text(name),
+        b"cprt": _text("No copyright, use freely"),
+        b"wtpt": _numbers(b"XYZ ", _D50),
+        b"chad": _numbers(b"sf32", _adaptation(_lift(*D65)).ravel()),
+    }
+    for color, curve, column in zip(b"rgb", profile.curves, profile.matrix.T, strict=True):
+        tags[bytes([color]) + b"XYZ"] = _numbers(b"XYZ ", column)
+        tags[bytes([color]) + b"TRC"] = _numbers(b"para" + bytes(4) + struct.pack(">HH", 4, 0), curve.parameters)
+    table, body = struct.pack(">I", len(tags)), b""
+    start = 132 + 12 * len(tags)
+    for tag, content in tags.items():
+        table += struct.pack(">4sII", tag, start + len(body), len(content))
+        body += content.ljust(-(-len(content) // 4) * 4, b"\x00")
+    head = struct.pack(">I4xI4s4s4s", start + len(body), 0x04300000, b"mntr", b"RGB ", b"XYZ ")
+    dated = head + struct.pack(">6H", 2024, 1, 1, 0, 0, 0) + b"acsp"  # the same bytes every time
+    return dated.ljust(68, b"\x00") + _fixed(_D50).ljust(60, b"\x00") + table + body
+
+
+def _fixed(numbers: Iterable[float]) -> bytes:
+    return b"".join(struct.pack(">i", round(float(number) * 65536)) for number in numbers)
+
+
+def _numbers(head: bytes, numbers: Iterable[float]) -> bytes:
+    return (head if len(head) > 4 else head + bytes(4)) + _fixed(numbers)
+
+
+def _text(text: str) -> bytes:
+    coded = text.encode("utf-16-be")
+    return b"mluc" + bytes(4) + struct.pack(">II2s2sII", 1, 12, b"en", b"US", len(coded), 28) + coded

@@ -16,6 +16,7 @@ from restorekit.io.bmp import write_bmp
 from restorekit.io.depth import flatten, to_depth
 from restorekit.io.faults import about
 from restorekit.io.formats import WRITABLE, canonical_format, format_of_suffix
+from restorekit.io.heif_write import write_avif, write_heic
 from restorekit.io.icc import color_model
 from restorekit.io.jpeg_write import write_jpeg
 from restorekit.io.picture import ImageData, Metadata
@@ -29,6 +30,7 @@ __all__ = ["encode_image", "write_image", "write_pages"]
 _WHITE = (255, 255, 255)
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _DEPTHS = {"png": (8, 16), "jpeg": (8,), "webp": (8,), "bmp": (8,), "tiff": (8, 16, 32)}
+_DEPTHS |= {"avif": (8,), "heic": (8, 16)}  # of the 16 bits, a HEIC keeps 12
 
 logger = logging.getLogger(__name__)
 
@@ -52,10 +54,10 @@ def write_image(
     Args:
         image: The picture.
         target: A path, or an open binary file.
-        format: ``"png"``, ``"jpeg"``, ``"webp"``, ``"tiff"`` or ``"bmp"``; if None, what the suffix of the path says,
-            else that of the picture.
-        quality: 1 to 100 for JPEG and lossy WebP. If None: JPEG 95, or the input's where that is higher; WebP
-            lossless, unless the picture came from a lossy file: then 95.
+        format: ``"png"``, ``"jpeg"``, ``"webp"``, ``"tiff"``, ``"bmp"``, or where the codec is installed ``"avif"``
+            or ``"heic"``; if None, what the suffix of the path says, else that of the picture.
+        quality: 1 to 100 for JPEG, AVIF, HEIC and lossy WebP. If None: JPEG 95, or the input's where that is higher;
+            AVIF and HEIC 95; WebP lossless, unless the picture came from a lossy file: then 95.
         bit_depth: 8, 16 or 32 (floating point); if None, that of the picture.
         background: Red, green and blue (0 to 255) of the ground under a transparent picture in a JPEG or BMP.
         strip_metadata: Whether to leave out everything but the pixels and their profile.
@@ -167,13 +169,14 @@ def _true_of(image: ImageData, chosen: str) -> Metadata:
 
 
 def _tell_what_is_left_out(metadata: Metadata, chosen: str) -> None:
+    stated = stated_colors(metadata)
     blocks = {
-        "EXIF": (metadata.exif, ("png", "jpeg", "webp", "tiff")),
-        "XMP": (metadata.xmp, ("png", "jpeg", "webp", "tiff")),
+        "EXIF": (metadata.exif, ("png", "jpeg", "webp", "tiff", "avif", "heic")),
+        "XMP": (metadata.xmp, ("png", "jpeg", "webp", "tiff", "avif", "heic")),
         "IPTC": (metadata.photoshop, ("png", "jpeg", "tiff")),
         "a comment": (metadata.comment, ("png", "jpeg")),
         "extended XMP": (metadata.jpeg_segments, ("jpeg",)),
-        "colour space of a PNG's chunks": (stated_colors(metadata), ("png",)),
+        "colour space of a PNG's chunks": (stated, ("png", "heic") if b"cICP" in stated else ("png",)),
         "PNG texts": (any(kind in _TEXTS for kind, _ in metadata.png_chunks), ("png",)),
     }
     lost = [name for name, (content, formats) in blocks.items() if content and chosen not in formats]
@@ -206,5 +209,9 @@ def _encode(images: list[ImageData], out: BinaryIO, chosen: str, quality: int | 
         write_bmp(images[0], out)
     elif chosen == "jpeg":
         write_jpeg(images[0], out, quality=quality)
+    elif chosen == "avif":
+        write_avif(images[0], out, quality=quality)
+    elif chosen == "heic":
+        write_heic(images[0], out, quality=quality)
     else:
         write_webp(images[0], out, quality=quality)
