@@ -36,6 +36,7 @@ _REASONS = {
     errno.EROFS: "the folder cannot be written to (read-only file system); choose another one with --out",
     errno.ENOSPC: "there is no space left on the disk; make room and run it again",
     errno.EDQUOT: "the disk quota is used up; make room and run it again",
+    errno.EFBIG: "the file is larger than the file system, or a limit on this account, allows",
     errno.EISDIR: "this is a folder, not a picture",
     errno.ENOTDIR: "a part of the path is a file, not a folder",
     errno.ENAMETOOLONG: "the file name is too long",

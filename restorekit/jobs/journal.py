@@ -21,7 +21,7 @@ from typing import Any
 
 from restorekit.errors import UsageError
 from restorekit.io.atomic import origin_of_temporary, short_name
-from restorekit.io.faults import about
+from restorekit.io.faults import about, sentence
 from restorekit.jobs.outputs import Job
 from restorekit.jobs.walk import STANDARD_STREAM
 
@@ -194,7 +194,10 @@ class Journal:
         """Remove the journal, since nobody is to go on with what it tells of."""
         if os.name == "nt":  # pragma: no cover (the tests run elsewhere; an open file cannot be removed there)
             self.close()
-        self.path.unlink(missing_ok=True)
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            logger.warning("%s: it is of no more use and could not be removed (%s)", self.path, sentence(error))
 
     def close(self) -> None:
         """Let the journal go."""
@@ -236,6 +239,10 @@ def _hold(file: FileIO, path: Path) -> None:
 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+            # network shares without locks
+            logger.warning("%s cannot be locked here: see to it that no other run works in this folder", path)
+            return
         raise UsageError(
             f"another run is at work in {path.parent}; wait for its end, or share the work with --shard i/n"
         ) from error

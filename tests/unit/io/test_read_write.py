@@ -110,6 +110,7 @@ def _fail(code: int) -> Callable[..., None]:
         ("restorekit.io.atomic.os.fsync", errno.ENOSPC, "there is no space left on the disk"),
         ("restorekit.io.atomic.os.open", errno.EROFS, "read-only file system"),
         ("restorekit.io.atomic.os.open", errno.EACCES, "permission denied"),
+        ("restorekit.io.atomic.os.fsync", errno.EFBIG, "larger than the file system, or a limit"),
         ("pathlib.Path.replace", errno.EDQUOT, "quota is used up"),
     ],
 )

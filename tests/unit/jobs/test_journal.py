@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+from io import FileIO
 from pathlib import Path
 
 import pytest
@@ -163,6 +166,55 @@ def test_two_runs_at_once_on_one_folder(tmp_path: Path) -> None:
     ):
         journal(jobs, resume=True)
     journal(jobs, resume=True).close()
+
+
+def test_a_file_system_without_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with journal(jobs_in(tmp_path, 1), resume=False):
+        assert "cannot be locked here: see to it that no other run" in caplog.text
+
+
+def test_a_journal_that_is_of_no_more_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "read-only file system")
+
+    jobs = jobs_in(tmp_path, 1)
+    with journal(jobs, resume=False) as ledger:
+        monkeypatch.setattr(Path, "unlink", refuse)
+        ledger.discard()
+        monkeypatch.undo()
+        assert "could not be removed (the folder cannot be written to" in caplog.text
+        ledger.discard()
+    assert not journal_path(jobs).exists()
+
+
+def test_a_disk_that_is_full_when_the_journal_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each picture fails with a sentence, nothing is written that no journal tells of; with room it goes on."""
+    jobs = jobs_in(tmp_path, 3)
+    with journal(jobs, resume=False) as ledger:
+        write = ledger._append
+
+        def full(file: FileIO, record: dict[str, object]) -> None:
+            if record.get("begin") == "1.bmp":
+                file.write(b'\n{"begin": "1.b')  # what a full disk leaves of a line
+                raise OSError(errno.ENOSPC, "no space")
+            write(file, record)
+
+        monkeypatch.setattr(ledger, "_append", full)
+        report = run(jobs, copy, ledger=ledger)
+    assert [(failure.job.source.name, failure.reason) for failure in report.failed] == [
+        ("1.bmp", "there is no space left on the disk; make room and run it again")
+    ]
+    assert not jobs[1].target.exists()
+    with journal(jobs, resume=True) as ledger:
+        assert names(run(ledger.sort(jobs), copy, ledger=ledger).done) == ["1.bmp"]
 
 
 def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
