@@ -69,7 +69,13 @@ def write_image(
     """
     chosen = _format(image, target, format)
     prepared = _prepare(
-        image, chosen, quality=quality, bit_depth=bit_depth, background=background, strip_metadata=strip_metadata
+        image,
+        chosen,
+        name_of_target(target),
+        quality=quality,
+        bit_depth=bit_depth,
+        background=background,
+        strip_metadata=strip_metadata,
     )
     _write([prepared], target, chosen, quality=quality, overwrite=overwrite)
 
@@ -98,7 +104,15 @@ def write_pages(
     if not pages:
         raise UsageError("a file needs at least one page to be written")
     prepared = [
-        _prepare(page, "tiff", quality=None, bit_depth=bit_depth, background=_WHITE, strip_metadata=strip_metadata)
+        _prepare(
+            page,
+            "tiff",
+            name_of_target(target),
+            quality=None,
+            bit_depth=bit_depth,
+            background=_WHITE,
+            strip_metadata=strip_metadata,
+        )
         for page in pages
     ]
     _write(prepared, target, "tiff", quality=None, overwrite=overwrite)
@@ -123,6 +137,7 @@ def _format(image: ImageData, target: Path | str | BinaryIO, asked: str | None) 
 def _prepare(
     image: ImageData,
     chosen: str,
+    where: str,
     *,
     quality: int | None,
     bit_depth: int | None,
@@ -139,15 +154,19 @@ def _prepare(
         raise UsageError(f"a {chosen.upper()} holds {' or '.join(map(str, depths))} bits, not {bit_depth}")
     bits = bit_depth or min(image.bits, depths[-1])
     if bits < image.bits and bit_depth is None:
-        logger.warning("%d-bit values were reduced to %d bits, all that %s holds", image.bits, bits, chosen.upper())
+        logger.warning(
+            "%s: %d-bit values were reduced to %d bits, all that %s holds", where, image.bits, bits, chosen.upper()
+        )
     keeps_alpha = chosen != "jpeg" and (chosen != "bmp" or image.format == "bmp")
     if image.alpha is not None and not keeps_alpha:
-        logger.warning("%s holds no alpha: the picture was laid on the ground %s", chosen.upper(), background)
+        logger.warning(
+            "%s: %s holds no alpha: the picture was laid on the ground %s", where, chosen.upper(), background
+        )
         image = flatten(image, background)
     if strip_metadata:
         image = replace(image, metadata=_colours_only(image.metadata))
-    _tell_what_is_left_out(image.metadata, chosen)
-    return replace(to_depth(image, bits), metadata=_true_of(image, chosen))
+    _tell_what_is_left_out(image.metadata, chosen, where)
+    return replace(to_depth(image, bits), metadata=_true_of(image, chosen, where))
 
 
 def _colours_only(metadata: Metadata) -> Metadata:
@@ -156,19 +175,19 @@ def _colours_only(metadata: Metadata) -> Metadata:
     return Metadata(icc=metadata.icc, png_chunks=chunks)
 
 
-def _true_of(image: ImageData, chosen: str) -> Metadata:
+def _true_of(image: ImageData, chosen: str, where: str) -> Metadata:
     """Return the metadata as they are true of the pixels: a crop has other sides, and RGB no profile of grey."""
     metadata = image.metadata
     if metadata.exif is not None:
         block = exif.settle(metadata.exif, width=image.width, height=image.height)
         metadata = replace(metadata, exif=block)
     if metadata.icc is not None and (chosen == "webp" or not image.grey) and color_model(metadata.icc) == "GRAY":
-        logger.warning("the grey picture became RGB, so its profile for grey was left out")
+        logger.warning("%s: the grey picture became RGB, so its profile for grey was left out", where)
         metadata = replace(metadata, icc=None)
     return metadata
 
 
-def _tell_what_is_left_out(metadata: Metadata, chosen: str) -> None:
+def _tell_what_is_left_out(metadata: Metadata, chosen: str, where: str) -> None:
     stated = stated_colors(metadata)
     blocks = {
         "EXIF": (metadata.exif, ("png", "jpeg", "webp", "tiff", "avif", "heic")),
@@ -181,14 +200,20 @@ def _tell_what_is_left_out(metadata: Metadata, chosen: str) -> None:
     }
     lost = [name for name, (content, formats) in blocks.items() if content and chosen not in formats]
     if lost:
-        logger.warning("%s files hold no %s, so it was left out", chosen.upper(), ", ".join(lost))
+        logger.warning("%s: %s files hold no %s, so it was left out", where, chosen.upper(), ", ".join(lost))
+
+
+def name_of_target(target: Path | str | BinaryIO) -> str:
+    """Return what messages call a target."""
+    name = target if isinstance(target, str | Path) else getattr(target, "name", None)
+    return "standard output" if name == "<stdout>" else "the output" if not isinstance(name, str | Path) else str(name)
 
 
 def _write(
     images: list[ImageData], target: Path | str | BinaryIO, chosen: str, *, quality: int | None, overwrite: bool
 ) -> None:
     if not isinstance(target, str | Path):
-        with about(str(getattr(target, "name", "the output")), f"writing the {chosen.upper()}"):
+        with about(name_of_target(target), f"writing the {chosen.upper()}"):
             _encode(images, target, chosen, quality)
         return
     path = Path(target)
