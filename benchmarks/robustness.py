@@ -401,7 +401,7 @@ on {record["date"]} at commit {record["commit"]}; Python {record["python"]}, {re
 
 The corpus has {record["corpus"]["files"]} files. A run on one small picture takes {record["start"]["mib"]} MiB;
 the largest peak of all runs was {peak:.0f} MiB (batches of up to {record["batch"]} files).
-The limits above that: {bounds["mib"]} MiB, and {bounds["processor_seconds_per_file"]:.0f} s of the processor for a file.
+The limits above that: {bounds["mib"]} MiB, and {bounds["processor_seconds_per_file"]:.0f} processor seconds for a file.
 
 ## Why files were refused
 

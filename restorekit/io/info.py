@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 from typing import BinaryIO
@@ -70,6 +71,8 @@ def _webp(head: bytes) -> tuple[int, int]:
 def _tiff(file: BinaryIO, head: bytes) -> tuple[int, int]:
     """Read the first directory, wherever in the file it lies."""
     first = TaggedFile(head).first
+    if first >= file.seek(0, os.SEEK_END):
+        raise Refusal("the directory of the TIFF lies past its end; the file is cut off or damaged")
     file.seek(first)
     body = file.read(_DIRECTORY)
     # the directory on its own, behind a header that points at it: sides are short enough to stand in it
