@@ -24,7 +24,7 @@ from restorekit.io.limits import Limits, check_size
 from restorekit.io.picture import Encoding, ImageData, Metadata
 from restorekit.io.pil_bridge import planes
 
-__all__ = ["read_avif", "read_heic"]
+__all__ = ["largest_size", "read_avif", "read_heic"]
 
 _HEAD = 2**20  # bytes that the boxes before the pixels have at most
 _SIZE_BOX = re.compile(rb"ispe\x00\x00\x00\x00(.{8})", re.DOTALL)
@@ -51,19 +51,25 @@ class _Boxes:
     coded: tuple[int, int] | None
 
 
+def largest_size(head: bytes) -> tuple[int, int]:
+    """Return width and height, as stored, of the largest picture that the first boxes of a file name; else zeros."""
+    return max(_sizes(head), key=lambda size: size[0] * size[1], default=(0, 0))
+
+
+def _sizes(head: bytes) -> list[tuple[int, int]]:
+    return [struct.unpack(">II", match.group(1)) for match in _SIZE_BOX.finditer(head)]
+
+
 def _check_boxes(data: memoryview, limits: Limits) -> _Boxes:
     """Refuse sizes above the limits by what the boxes say."""
     head = bytes(data[:_HEAD])
-    largest = (0, 0)
-    for match in _SIZE_BOX.finditer(head):
-        width, height = struct.unpack(">II", match.group(1))
+    for width, height in _sizes(head):
         check_size(width, height, limits)
-        largest = max(largest, (width, height))
     depths = _DEPTH_BOX.findall(head)
     colors = _COLOR_BOX.search(head)
     return _Boxes(
         bits=depths[0][1][0] if depths else 8,
-        size=largest,
+        size=largest_size(head),
         grey=bool(depths) and all(channels == b"\x01" for channels, _ in depths),
         coded=None if colors is None else struct.unpack(">HH", colors.group(1)[:4]),
     )

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from restorekit.io.faults import Refusal, about
 from restorekit.io.formats import sniff
+from restorekit.io.heif import largest_size
 from restorekit.io.ifd import TaggedFile
 from restorekit.io.jpeg import scan
 
@@ -55,6 +56,8 @@ def _fixed(kind: str | None, head: bytes) -> tuple[int, int]:
         width, height = struct.unpack_from("<HH", head, 6)
     elif kind == "webp" and len(head) >= 30:
         width, height = _webp(head)
+    elif kind in ("avif", "heic"):
+        width, height = largest_size(head)
     return width, abs(height)
 
 

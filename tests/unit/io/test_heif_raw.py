@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from restorekit.errors import PictureError
-from restorekit.io import ImageData, Metadata, encode_image, exif, read_image, write_image
+from restorekit.io import ImageData, Metadata, encode_image, exif, read_image, read_size, write_image
 from restorekit.io.color_profile import to_working
 from restorekit.io.depth import values_to_depth
 from restorekit.io.formats import WRITABLE, sniff
@@ -35,10 +35,12 @@ def avif(**options: Any) -> bytes:
     return out.getvalue()
 
 
-def test_avif_with_its_metadata_is_read_upright() -> None:
+def test_avif_with_its_metadata_is_read_upright(tmp_path: Path) -> None:
     image = read_image(avif(exif=exif_block(6), icc_profile=srgb_profile(), xmp=b"<x/>"))
     assert image.format == "avif"
     assert image.pixels.shape == (64, 48, 3)
+    (tmp_path / "a.avif").write_bytes(avif())
+    assert read_size(tmp_path / "a.avif") == (64, 48)
     assert image.metadata.icc == srgb_profile()
     assert image.metadata.xmp == b"<x/>"
     assert image.metadata.exif is not None
