@@ -16,7 +16,7 @@ __all__ = ["MatrixSpace", "TableSpace", "WorkingSpace"]
 
 _STEPS = 4096  # of a curve that is interpolated; the error stays below 3e-7, a fiftieth of a step of 16 bits
 _BLOCK = 2**14  # pixels that are converted at a time: what is made of them on the way stays in the processor's cache
-_ROUNDING = np.float32(2**-20)
+_ROUNDING = np.float32(2**-20)  # linear light beyond [0, 1] by less is not beyond sRGB
 _NO_CHANGE = np.float32(2**-20)  # sRGB that differs by less is the same: blended tiles differ in their last bits
 
 Floats = NDArray[np.float32]
@@ -91,7 +91,7 @@ class MatrixSpace(WorkingSpace):
             seen = [_SRGB_ENCODE(plane) for plane in light]
             coded, starts = self._coded(given), [unit(plane) for plane in codes]
             lacking = _beyond(light)
-            if lacking.any():
+            if lacking.any():  # what clipping took from the network is added to what it says
                 clipped = self._coded([plane[lacking] for plane in seen])
                 for new, start, lack in zip(coded, starts, clipped, strict=True):
                     new[lacking] += start[lacking] - lack
