@@ -57,7 +57,8 @@ def write_image(
         format: ``"png"``, ``"jpeg"``, ``"webp"``, ``"tiff"``, ``"bmp"``, or where the codec is installed ``"avif"``
             or ``"heic"``; if None, what the suffix of the path says, else that of the picture.
         quality: 1 to 100 for JPEG, AVIF, HEIC and lossy WebP. If None: JPEG 95, or the input's where that is higher;
-            AVIF and HEIC 95 (HEIC with alpha: lossless); WebP lossless, unless the picture came from a lossy file: then 95.
+            AVIF and HEIC 95 (HEIC with alpha: lossless); WebP lossless, unless the picture came from a lossy file: then
+            95.
         bit_depth: 8, 16 or 32 (floating point); if None, that of the picture.
         background: Red, green and blue (0 to 255) of the ground under a transparent picture in a JPEG or BMP.
         strip_metadata: Whether to leave out everything but the pixels and their profile.
