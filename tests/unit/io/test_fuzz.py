@@ -140,25 +140,25 @@ fuzzed = settings(
 )
 
 
-@settings(fuzzed, max_examples=600)
+@settings(fuzzed, max_examples=350)
 @given(file=_edited(), format=st.sampled_from(FORMATS))
 def test_edited_files(reader: Reader, file: File, format: str) -> None:
     hold(reader, file, format)
 
 
-@settings(fuzzed, max_examples=1200)
+@settings(fuzzed, max_examples=700)
 @given(file=_mutated(), format=st.sampled_from(FORMATS))
 def test_mutated_files(reader: Reader, file: File, format: str) -> None:
     hold(reader, file, format)
 
 
-@settings(fuzzed, max_examples=300)
+@settings(fuzzed, max_examples=200)
 @given(file=_spliced(), format=st.sampled_from(FORMATS))
 def test_spliced_files(reader: Reader, file: File, format: str) -> None:
     hold(reader, file, format)
 
 
-@settings(fuzzed, max_examples=300)
+@settings(fuzzed, max_examples=200)
 @given(head=st.sampled_from((b"", *HEADS)), rest=st.binary(max_size=300))
 @example(head=b"", rest=b"")
 def test_any_bytes(reader: Reader, head: bytes, rest: bytes) -> None:
