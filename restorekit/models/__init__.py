@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from restorekit.models import hogformer, resunet
+from restorekit.models import dornet, hogformer, resunet
 from restorekit.models._spec import MODELS, DescribesPicture, ModelSpec, SizeRule, register_model
 
-__all__ = ["MODELS", "DescribesPicture", "ModelSpec", "SizeRule", "hogformer", "register_model", "resunet"]
+__all__ = [
+    "MODELS",
+    "DescribesPicture",
+    "ModelSpec",
+    "SizeRule",
+    "dornet",
+    "hogformer",
+    "register_model",
+    "resunet",
+]

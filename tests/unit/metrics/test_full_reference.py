@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from torch import Tensor
 
 from restorekit.errors import UnknownNameError, UsageError
 from restorekit.metrics import METRICS, nrmse, psnr, register_metric, ssim, to_luma, to_steps
+
+WITH_LUMA = [name for name in METRICS.names() if "luma" in signature(METRICS.get(name).function).parameters]
 
 
 def pair(
@@ -148,7 +151,7 @@ def test_borders_do_not_count(name: str, border: int) -> None:
     assert torch.equal(function(spoiled, clean, data_range=1.0, crop_border=border), wanted)
 
 
-@pytest.mark.parametrize("name", METRICS.names())
+@pytest.mark.parametrize("name", WITH_LUMA)
 def test_luma_option_scores_the_luma(name: str) -> None:
     function = METRICS.get(name).function
     restored, clean = (255 * x.double() for x in pair(7))
@@ -195,8 +198,6 @@ def test_equal_pictures() -> None:
         ((1, 3, 20, 20), (1, 3, 20, 20), {"crop_border": -1}, "crop_border -1"),
         ((1, 3, 20, 20), (1, 3, 20, 20), {"data_range": 0}, "data_range is the largest value"),
         ((1, 3, 20, 20), (1, 3, 20, 20), {"data_range": math.nan}, "data_range is the largest value"),
-        ((1, 1, 20, 20), (1, 1, 20, 20), {"luma": "studio"}, "luma is made from 3 channels, the pictures have 1"),
-        ((1, 3, 20, 20), (1, 3, 20, 20), {"luma": "full"}, "luma is studio, studio_rounded or None, not 'full'"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(
@@ -204,6 +205,20 @@ def test_what_cannot_be_compared_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         METRICS.get(name).function(torch.zeros(restored), torch.zeros(reference), **{"data_range": 1.0, **options})
+
+
+@pytest.mark.parametrize("name", WITH_LUMA)
+@pytest.mark.parametrize(
+    ("channels", "luma", "message"),
+    [
+        (1, "studio", "luma is made from 3 channels, the pictures have 1"),
+        (3, "full", "luma is studio, studio_rounded or None, not 'full'"),
+    ],
+)
+def test_luma_that_does_not_exist_is_refused(name: str, channels: int, luma: str, message: str) -> None:
+    grey = torch.zeros(1, channels, 20, 20)
+    with pytest.raises(UsageError, match=message):
+        METRICS.get(name).function(grey, grey, data_range=1.0, luma=luma)
 
 
 @pytest.mark.parametrize("name", METRICS.names())
@@ -240,6 +255,7 @@ def test_nrmse_refuses_an_unknown_range() -> None:
 
 def test_registry_knows_directions_and_suggests() -> None:
     assert {name: METRICS.get(name).higher_is_better for name in METRICS} == {
+        "depth_rmse": False,
         "nrmse": False,
         "psnr": True,
         "ssim": True,
