@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import json
 import pickle
 import re
 import warnings
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,24 @@ __all__ = ["MAX_BYTES", "Checkpoint", "parse_checkpoint", "read_checkpoint", "st
 MAX_BYTES = 8 * 2**30
 """Largest weights that are read, in bytes, on the disk and in memory."""
 
-WRAPPERS = ("params_ema", "params", "state_dict", "average", "model_ema", "model", "net", "weights")
+WRAPPERS = (
+    "params_ema",
+    "params-ema",
+    "params",
+    "state_dict",
+    "model_state_dict",
+    "average",
+    "model_ema",
+    "model",
+    "net",
+    "weights",
+)
 """Names under which training programs store the state dict, best first (a moving average before the raw weights)."""
 
 _PREFIXES = ("module.", "_orig_mod.", "net.", "model.", "generator.")
-_HARMLESS = [argparse.Namespace]  # what training programs put beside the weights, and what cannot do anything
+_HARMLESS: list[Any] = [
+    argparse.Namespace
+]  # what training programs put beside the weights, and what cannot do anything
 _SCRIPT = ("constants.pkl", "code/")  # what an archive of TorchScript has and one of weights has not
 _DEEPEST = 3  # wrappers in each other
 _SENTENCE = "nothing in it was run; ask its author for a .safetensors file, or for a file with the weights only"
@@ -44,11 +58,13 @@ class Checkpoint:
         state: Key -> tensor, on the CPU, as it stands in the file.
         sha256: Hash of the file.
         notes: What was assumed, one sentence each.
+        metadata: What the head of the file says of it (safetensors can say something); not to be trusted.
     """
 
     state: dict[str, Tensor]
     sha256: str
     notes: tuple[str, ...] = ()
+    metadata: dict[str, str] = field(default_factory=dict)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -88,7 +104,8 @@ def parse_checkpoint(data: bytes, name: str) -> Checkpoint:
     content = _safetensors(data, name) if kind == "safetensors" else _pickled(data, name, kind)
     state, notes = _unwrap(content, name)
     _check_size(state, name)
-    return Checkpoint(state=state, sha256=hashlib.sha256(data).hexdigest(), notes=tuple(notes))
+    metadata = _metadata(data) if kind == "safetensors" else {}
+    return Checkpoint(state=state, sha256=hashlib.sha256(data).hexdigest(), notes=tuple(notes), metadata=metadata)
 
 
 def _kind(data: bytes, name: str) -> str:
@@ -116,6 +133,12 @@ def _safetensors(data: bytes, name: str) -> dict[str, Tensor]:
         return safetensors.torch.load(data)
     except SafetensorError as error:
         raise _damaged(name, error) from error
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    """Return the texts in the head of safetensors, which were read without an error before."""
+    head = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return {str(key): str(value) for key, value in (head.get("__metadata__") or {}).items()}
 
 
 def _pickled(data: bytes, name: str, kind: str) -> Any:

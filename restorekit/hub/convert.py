@@ -15,7 +15,7 @@ from restorekit.errors import ModelError
 from restorekit.hub.checkpoint import strip_prefixes
 from restorekit.models import MODELS, ModelSpec
 
-__all__ = ["Match", "convert", "count_parameters", "recognise", "tensor_shapes"]
+__all__ = ["Match", "NoFitError", "convert", "count_parameters", "recognise", "tensor_shapes"]
 
 _SHOWN = 5  # keys of a kind that a message lists
 _DRAWS = (
@@ -44,6 +44,18 @@ class Match:
     variant: str
     state: dict[str, Tensor]
     notes: tuple[str, ...] = ()
+
+
+class NoFitError(ModelError):
+    """A state dict fits no registered network.
+
+    Attributes:
+        likeness: Share of the closest network's entries that it has, in [0, 1].
+    """
+
+    def __init__(self, message: str, likeness: float) -> None:
+        super().__init__(message)
+        self.likeness = likeness
 
 
 class _WithoutDraws(TorchFunctionMode):
@@ -148,10 +160,10 @@ def _match(state: Mapping[str, Tensor], candidates: list[tuple[ModelSpec, str]],
         refused = (
             refusals and likeness < 0.5
         )  # else the keys are ours, and what the authors call theirs does not matter
-        raise ModelError(f"{name}: {refusals[0] if refused else f'not the weights of {difference}'}")
+        raise NoFitError(f"{name}: {refusals[0] if refused else f'not the weights of {difference}'}", likeness)
     if likeness == 0:
-        raise ModelError(f"{name} fits no network that is known; known are {', '.join(MODELS.names())}")
-    raise ModelError(f"{name} fits no network that is known; the closest is {difference}")
+        raise NoFitError(f"{name} fits no network that is known; known are {', '.join(MODELS.names())}", likeness)
+    raise NoFitError(f"{name} fits no network that is known; the closest is {difference}", likeness)
 
 
 def _renamings(

@@ -11,9 +11,10 @@ from typing import Any
 from torch import nn
 
 from restorekit.errors import ModelError, UnknownNameError
-from restorekit.hub.card import Card
+from restorekit.hub.card import UNMEASURED, Card, InferenceRule
 from restorekit.hub.checkpoint import parse_checkpoint, read_checkpoint
-from restorekit.hub.convert import Match, recognise
+from restorekit.hub.community import Community, recognise_community
+from restorekit.hub.convert import Match, NoFitError, recognise
 from restorekit.hub.store import Entry, entries, how_to_get, how_to_repair, natural_order
 from restorekit.models import MODELS, ModelSpec
 
@@ -22,6 +23,7 @@ __all__ = ["DEFAULT_MODEL", "Loaded", "Resolved", "create_model", "list_models",
 DEFAULT_MODEL = "resunet"
 """The family that ``auto`` stands for."""
 
+_OURS = 0.5  # share of a network's entries from which on weights that do not fit are taken for damaged ones of ours
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
 
 
@@ -52,6 +54,8 @@ class Loaded:
         variant: Its variant.
         card: The card of the weights; ``None`` for a file that no card knows.
         tag: Tag of the weights; ``None`` for a file that no card knows.
+        rule: How they are used: what the card says, or what is assumed.
+        scale: How many times larger than the picture the network's answer is.
         notes: What was assumed on the way, one sentence each.
     """
 
@@ -60,6 +64,8 @@ class Loaded:
     variant: str
     card: Card | None
     tag: str | None
+    rule: InferenceRule = UNMEASURED
+    scale: int = 1
     notes: list[str] = field(default_factory=list)
 
 
@@ -211,13 +217,19 @@ def _load_file(path: Path) -> Loaded:
     card = next(
         (entry.card for entry in entries() if checkpoint.sha256 in (entry.card.sha256, entry.card.source_sha256)), None
     )
-    if card is None:
-        match = recognise(checkpoint.state, name=str(path))
-        notes = (f"no card knows {path.name}; by its keys it is {match.spec.name} {match.variant!r}", *match.notes)
-    else:
+    if card is not None:
         match = recognise(checkpoint.state, name=str(path), family=card.family, variant=card.variant)
-        notes = (f"{path.name} is {card.tag}, by its SHA-256",)
-    return _build(match, card, (*notes, *checkpoint.notes))
+        return _build(match, card, (f"{path.name} is {card.tag}, by its SHA-256", *checkpoint.notes))
+    try:
+        match = recognise(checkpoint.state, name=str(path))
+    except NoFitError as error:
+        if error.likeness >= _OURS:
+            raise
+        found = recognise_community(checkpoint.state, name=str(path), metadata=checkpoint.metadata)
+        return _foreign(found, checkpoint.notes)
+    assumed = f"no card knows {path.name}; by its keys it is {match.spec.name} {match.variant!r}"
+    rule = "whose inference rule was not measured: fp32, tiles overlap by 64 pixels"
+    return _build(match, None, (f"{assumed}, {rule}", *match.notes, *checkpoint.notes))
 
 
 def _build(match: Match, card: Card | None, notes: tuple[str, ...]) -> Loaded:
@@ -229,7 +241,32 @@ def _build(match: Match, card: Card | None, notes: tuple[str, ...]) -> Loaded:
         variant=match.variant,
         card=card,
         tag=None if card is None else card.tag,
+        rule=UNMEASURED if card is None else card.inference,
         notes=list(notes),
+    )
+
+
+def _foreign(found: Community, notes: tuple[str, ...]) -> Loaded:
+    """Return a network of the community, with a description that no registry holds."""
+    spec = ModelSpec(
+        name=found.name,
+        task="restore",
+        network=lambda: found.model,
+        variants={found.variant: {}},
+        default_variant=found.variant,
+        size=found.size,
+        paper="not known",
+        licence="not stated",
+    )
+    return Loaded(
+        model=found.model,
+        spec=spec,
+        variant=found.variant,
+        card=None,
+        tag=None,
+        rule=found.rule,
+        scale=found.scale,
+        notes=[*found.notes, *notes],
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from restorekit.errors import ModelError, PictureError, UsageError
 from restorekit.inference.batch_request import Files, Settings, comparison_path, kept, plan, remaining
 from restorekit.inference.compare import compare
+from restorekit.inference.enlarge import enlarge
 from restorekit.inference.plan import Plan
 from restorekit.inference.restorer import Restored, Restorer, Summary
 from restorekit.io import ImageData, read_pages, write_image, write_pages
@@ -251,7 +252,8 @@ class _Worker:
         self._put(result.after, sys.stdout.buffer if job.target == STANDARD_STREAM else job.target, job)
         if self.files.compare:
             crop = self.settings.crop
-            both = [compare(_part(one, crop), two) for one, two in zip(result.before, result.after, strict=True)]
+            before = [_enlarged(_part(one, crop), self.restorer.scale) for one in result.before]
+            both = [compare(one, two) for one, two in zip(before, result.after, strict=True)]
             path = comparison_path(job)
             self._put(both, path, job)
             outcome = replace(outcome, comparison=str(path))
@@ -284,6 +286,11 @@ def _part(image: ImageData, crop: tuple[int, int, int, int] | None) -> ImageData
     x, y, width, height = crop
     box = (slice(y, y + height), slice(x, x + width))
     return image.replace(pixels=image.pixels[box], alpha=None if image.alpha is None else image.alpha[box])
+
+
+def _enlarged(image: ImageData, scale: int) -> ImageData:
+    larger: ImageData = image if scale == 1 else enlarge(image, scale)
+    return larger
 
 
 def _failed(failure: Failure) -> Outcome:
@@ -350,4 +357,5 @@ def _forecast(job: Job, files: Files, settings: Settings, clock: _Clock) -> Outc
         return replace(outcome, status="failed", reason=str(error).removeprefix(f"{job.name}: "), comparison=None)
     seconds = 0.0 if settings.strength == 0 else clock.seconds(plan)
     plan = replace(plan, seconds=seconds)
-    return replace(outcome, width=width, height=height, seconds=seconds, plan=str(plan))
+    scale = clock.restorer.scale
+    return replace(outcome, width=scale * width, height=scale * height, seconds=seconds, plan=str(plan))

@@ -39,8 +39,9 @@ class Engine:
     """A network, ready to take any size.
 
     Args:
-        model: Restores ``(B, 3, H, W)``; moved to the device and put into evaluation mode.
+        model: Restores ``(B, 3, H, W)``, possibly enlarged; moved to the device and put into evaluation mode.
         size: Sizes that it takes.
+        scale: How many times larger than the picture its answer is.
         device: Where it runs.
         precision: In which precision.
         channels_last: Keep colours together in memory.
@@ -53,6 +54,7 @@ class Engine:
         model: nn.Module,
         *,
         size: SizeRule,
+        scale: int = 1,
         device: torch.device,
         precision: Precision,
         channels_last: bool,
@@ -61,6 +63,7 @@ class Engine:
     ) -> None:
         self.model = model.eval().to(device)
         self.size = size
+        self.scale = scale
         self.device = device
         self.precision = precision
         self.ensemble = ensemble
@@ -96,24 +99,30 @@ class Engine:
             tally: Is told what happened.
 
         Returns:
-            ``(B, 3, H, W)`` float32 on the device, not clamped.
+            ``(B, 3, scale H, scale W)`` float32 on the device, not clamped.
 
         Raises:
-            ModelError: The network's answer is not finite, even in fp32.
+            ModelError: The network's answer is not finite, even in fp32, or of another size than it should be.
         """
-        padded, size = pad_to(image.to(self.device), self.size.multiple_of, self.size.minimum)
+        padded, (height, width) = pad_to(image.to(self.device), self.size.multiple_of, self.size.minimum)
+        size = self.scale * height, self.scale * width
         if not self.ensemble:
             return crop_to(self._finite(padded, description, tally), size)
-        total = torch.zeros_like(padded)
+        total = torch.zeros(1, device=self.device)
         for turns in range(4):
             for mirrored in (False, True):
                 turned = torch.rot90(padded.flip(-1) if mirrored else padded, turns, (-2, -1))
                 answer = torch.rot90(self._finite(turned, description, tally), -turns, (-2, -1))
-                total += answer.flip(-1) if mirrored else answer
+                total = total + (answer.flip(-1) if mirrored else answer)
         return crop_to(total / 8, size)
 
     def _finite(self, image: Tensor, description: Tensor | None, tally: Tally) -> Tensor:
         answer = self._pass(image, description, self.precision, tally)
+        if answer.shape != (*image.shape[:2], self.scale * image.shape[2], self.scale * image.shape[3]):
+            raise ModelError(
+                f"the network answers a picture {tuple(image.shape)} with {tuple(answer.shape)}, which is not "
+                f"{self.scale} times its size; its weights do not belong to it, or it needs other sizes"
+            )
         if torch.isfinite(answer).all():
             return answer
         if self.precision != "fp32":

@@ -31,10 +31,11 @@ class Mask:
         self._values = values
         self._scale = _SCALES[values.dtype.name]
 
-    def share(self, box: Box) -> Tensor:
-        """Return a box of the mask as ``(h, w)`` float32 in [0, 1]."""
+    def share(self, box: Box, *, scale: int = 1) -> Tensor:
+        """Return a box of the mask as ``(scale h, scale w)`` float32 in [0, 1], each of its pixels a square of them."""
         part = self._cut(box).astype(np.float32) / self._scale
-        return torch.from_numpy(part if part.ndim == 2 else part.mean(2))
+        share = torch.from_numpy(part if part.ndim == 2 else part.mean(2))
+        return share if scale == 1 else share.repeat_interleave(scale, 0).repeat_interleave(scale, 1)
 
     def any(self, box: Box) -> bool:
         """Tell whether anything of a box is restored."""

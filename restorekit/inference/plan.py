@@ -84,12 +84,13 @@ class _Costs:
     ensemble: bool
     pixel_bytes: int
     on_cpu: bool
+    scale: int
 
     def _padded(self, length: int) -> int:
         return padded_length(length, self.size.multiple_of, self.size.minimum)
 
     def whole(self) -> int:
-        return self._network(self._padded(self.height) * self._padded(self.width))
+        return self._network(self._padded(self.height) * self._padded(self.width)) + self._enlarged()
 
     def tiled(self, tile: int) -> int:
         pixels = min(tile, self._padded(self.height)) * min(tile, self._padded(self.width))
@@ -97,11 +98,17 @@ class _Costs:
             return self._network(pixels)
         # the band of tiles that is being blended, with what is carried over to the next; the finished picture; and
         # what the allocator keeps of earlier tiles
-        network, band = self._network(pixels), 2 * _FLOAT_RGB * tile * self.width
-        return network + band + self.pixel_bytes * self.height * self.width + min(_KEPT, 2 * network)
+        network, band = self._network(pixels), 2 * _FLOAT_RGB * tile * self.width * self.scale**2
+        picture = self._enlarged() or self.pixel_bytes * self.height * self.width
+        return network + band + picture + min(_KEPT, 2 * network)
+
+    def _enlarged(self) -> int:
+        """Return the bytes of an enlarged picture, plain and restored; 0 where nothing is enlarged."""
+        larger = self.scale > 1 and self.on_cpu
+        return 2 * self.pixel_bytes * self.height * self.width * self.scale**2 if larger else 0
 
     def _network(self, pixels: int) -> int:
-        each = self.rule.bytes_per_pixel + (2 * _FLOAT_RGB if self.ensemble else 0)
+        each = self.rule.bytes_per_pixel + (2 * _FLOAT_RGB * self.scale**2 if self.ensemble else 0)
         return int(self.rule.base_bytes + each * pixels)
 
     def seconds(self, pixels: int) -> float | None:
@@ -145,6 +152,7 @@ def plan_picture(
     budget: Budget,
     ensemble: bool,
     pixel_bytes: int = 3,
+    scale: int = 1,
 ) -> Plan:
     """Decide how a picture is cut.
 
@@ -158,6 +166,7 @@ def plan_picture(
         budget: Memory that there is.
         ensemble: The picture is restored in eight orientations.
         pixel_bytes: Bytes of one of its pixels.
+        scale: How many times larger the result is.
 
     Returns:
         The plan.
@@ -173,6 +182,7 @@ def plan_picture(
         ensemble=ensemble,
         pixel_bytes=pixel_bytes,
         on_cpu=budget.on_cpu,
+        scale=scale,
     )
     if tile == "auto":
         side = None if costs.whole() <= budget.bytes else _largest_tile(costs, budget)

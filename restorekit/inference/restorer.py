@@ -15,11 +15,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from restorekit.errors import UsageError
-from restorekit.hub import UNMEASURED, InferenceRule, load
+from restorekit.hub import InferenceRule, load
 from restorekit.inference.device import choose_device, choose_precision, free_memory
 from restorekit.inference.engine import Engine, Tally
+from restorekit.inference.enlarge import open_enlarged
 from restorekit.inference.mask import Mask, open_mask
-from restorekit.inference.pictures import Canvas, Opened, open_picture
+from restorekit.inference.pictures import Canvas, Opened
 from restorekit.inference.plan import Budget, Plan, TileOption, plan_picture
 from restorekit.inference.tiling import Tiling
 from restorekit.io import ImageData
@@ -84,6 +85,8 @@ class Restorer:
     ``ImageData``, or the path of a file; uint8, uint16, or float in [0, 1]. One channel is grey, three are RGB, a
     second or fourth one is alpha, which is kept as it is. The result has the same type, dtype and size; floats are
     clamped to [0, 1]. Grey is restored as three equal channels and averaged. A batch is restored picture by picture.
+    Of a network that enlarges, the result is ``scale`` times as high and wide; alpha, what a mask spares, and the share
+    that ``strength`` leaves are the picture enlarged plainly.
 
     The network sees the picture as a whole where the memory allows it, else tile by tile. A network that describes a
     picture first (``DescribesPicture``) gets the whole one for that, reduced to at most 512 pixels on its longer side
@@ -95,6 +98,7 @@ class Restorer:
     Args:
         model: Restores ``(B, 3, H, W)`` in [0, 1]; put into evaluation mode and moved to the device.
         size: Sizes that it takes; everything else is padded.
+        scale: How many times larger than the picture its answer is.
         rule: What was measured of it: memory, precision, overlap of tiles.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         precision: ``auto`` (what the rule says, where the device is fast in it), ``fp32``, ``bf16``, ``fp16``.
@@ -116,6 +120,7 @@ class Restorer:
         *,
         size: SizeRule,
         rule: InferenceRule,
+        scale: int = 1,
         device: str = "auto",
         precision: str = "auto",
         tile: TileOption = "auto",
@@ -131,6 +136,7 @@ class Restorer:
         self.engine = Engine(
             model,
             size=size,
+            scale=scale,
             device=place,
             precision=chosen,
             channels_last=rule.channels_last,
@@ -180,7 +186,8 @@ class Restorer:
         return cls(
             loaded.model,
             size=loaded.spec.size,
-            rule=UNMEASURED if loaded.card is None else loaded.card.inference,
+            rule=loaded.rule,
+            scale=loaded.scale,
             device=device,
             precision=precision,
             tile=tile,
@@ -192,6 +199,11 @@ class Restorer:
         )
 
     @property
+    def scale(self) -> int:
+        """How many times larger than the picture the result is."""
+        return self.engine.scale
+
+    @property
     def summary(self) -> Summary:
         """What runs here."""
         size, engine = self.engine.size, self.engine
@@ -201,6 +213,7 @@ class Restorer:
                 str(self.tile), f"tiles of {self.tile}"
             ),
             f"overlap {self.rule.overlap}",
+            *([f"enlarges {engine.scale} times"] if engine.scale > 1 else []),
             *(["channels_last"] if self.rule.channels_last else []),
             *(["eight orientations"] if engine.ensemble else []),
             *(["compiled"] if engine.compiles else []),
@@ -240,6 +253,7 @@ class Restorer:
             budget=budget,
             ensemble=self.engine.ensemble,
             pixel_bytes=pixel_bytes,
+            scale=self.scale,
         )
 
     def __call__(self, image: P) -> P:
@@ -282,7 +296,7 @@ class Restorer:
         Args:
             image: The picture, see the class.
             strength: Share of the restored picture in the result, in [0, 1]; 0 returns the pixels bit-exactly without
-                running the network, whatever their values.
+                running the network, whatever their values (or enlarged plainly, where the network enlarges).
             mask: Restore where it is full, leave (bit-exactly) where it is 0: ``(H, W)`` bool, uint8 (0 to 255), uint16
                 (0 to 65535) or float (0 to 1), a PIL image, or a path. A batch shares it.
             crop: x, y, width, height in pixels: restore and return this part only. The network looks a little beyond
@@ -312,7 +326,7 @@ class Restorer:
         progress: Progress | None = None,
     ) -> Restored[Any]:
         """Restore a picture and return it with its plan and notes; arguments and errors are those of ``restore``."""
-        opened = open_picture(image, crop=crop)
+        opened = open_enlarged(image, crop=crop, scale=self.scale)
         canvas = opened.canvases[0]
         opened_mask = None if mask is None else open_mask(mask, canvas.height, canvas.width)
         plan, notes = self._work([opened], strength, opened_mask, progress)
@@ -334,7 +348,7 @@ class Restorer:
         Raises:
             RestoreKitError: As ``restore``, for the first picture that fails.
         """
-        opened = [open_picture(image) for image in images]
+        opened = [open_enlarged(image, crop=None, scale=self.scale) for image in images]
         _, notes = self._work(opened, strength, None, progress)
         self._say((*self.notes, *notes))
         return [one.close() for one in opened]
@@ -382,7 +396,7 @@ class Restorer:
     def _restore(
         self, canvases: list[Canvas], plan: Plan, strength: float, mask: Mask | None, tally: Tally, meter: _Meter
     ) -> None:
-        area = self._area(canvases[0])
+        area, scale = self._area(canvases[0]), self.scale
         own = sum(canvas.part.height * canvas.part.width for canvas in canvases)
         tiling = Tiling(
             engine=self.engine,
@@ -397,11 +411,12 @@ class Restorer:
             seen=meter.stage(own, area.height * area.width),
         )
         for band in tiling.bands(area, plan.tile):
-            for strip in band.strips(_STRIP):  # rounding and mixing take some copies of what they work on
-                box = Box(area.top + strip.top, area.left, strip.rows.shape[2], area.width)
-                share = strength if mask is None else strength * mask.share(box)
+            # rounding and mixing take some copies of what they work on
+            for strip in band.strips(_STRIP, multiple=scale):
+                box = Box(area.top + strip.top // scale, area.left, strip.rows.shape[2] // scale, area.width)
+                share = strength if mask is None else strength * mask.share(box, scale=scale)
                 for canvas, rows in zip(canvases, strip.rows, strict=True):
-                    canvas.write(box, rows, share)
+                    canvas.write(box.scaled(scale), rows, share)
 
     def _budget(self) -> Budget:
         kind = self.engine.device.type

@@ -23,16 +23,16 @@ class Band:
     """Finished rows of an area.
 
     Attributes:
-        top: First row, counted from the area's first.
+        top: First row, counted from the area's first, in pixels of the result.
         rows: ``(B, 3, h, w)`` float32, not clamped, over the area's full width.
     """
 
     top: int
     rows: Tensor
 
-    def strips(self, pixels: int) -> Iterator[Band]:
-        """Yield the rows again, in bands of about so many pixels at most."""
-        step = max(1, pixels // self.rows.shape[3])
+    def strips(self, pixels: int, *, multiple: int = 1) -> Iterator[Band]:
+        """Yield the rows again, in bands of about so many pixels at most, whose heights are multiples of something."""
+        step = max(1, pixels // self.rows.shape[3] // multiple) * multiple
         for start in range(0, self.rows.shape[2], step):
             yield Band(self.top + start, self.rows[:, :, start : start + step])
 
@@ -42,6 +42,7 @@ class Tiling:
     """Restores areas of a picture (or of several of equal size at once).
 
     Tiles are blended in a buffer that is one row of tiles high; what no later tile touches leaves it as a ``Band``.
+    They are cut in pixels of the picture and blended in pixels of the result, which a network may enlarge.
 
     Args:
         engine: The network.
@@ -88,22 +89,23 @@ class Tiling:
             self.seen(area.height * area.width)
 
     def _blend(self, area: Box, tile: int, seen: Callable[[int], None]) -> Iterator[Band]:
-        multiple = self.engine.size.multiple_of
+        multiple, scale = self.engine.size.multiple_of, self.engine.scale
         rows, columns = (
             plan_spans(length, tile=tile, overlap=self.overlap, multiple=multiple)
             for length in (area.height, area.width)
         )
-        carry = torch.zeros(self.batch, 3, 0, area.width, device=self.store)
+        carry = torch.zeros(self.batch, 3, 0, scale * area.width, device=self.store)
         for row, below in zip(rows, [*rows[1:], None], strict=True):
-            band = torch.zeros(self.batch, 3, row.last - row.first, area.width, device=self.store)
+            height, width = scale * (row.last - row.first), scale * area.width
+            band = torch.zeros(self.batch, 3, height, width, device=self.store)
             band[:, :, : carry.shape[2]] = carry
             for column in columns:
                 part = self._tile(area, row, column)
                 if part is not None:
-                    band[..., column.first : column.last] += part
+                    band[..., scale * column.first : scale * column.last] += part
                 seen(_own(row) * _own(column))
-            done = (area.height if below is None else below.first) - row.first
-            yield Band(row.first, band[:, :, :done])
+            done = scale * ((area.height if below is None else below.first) - row.first)
+            yield Band(scale * row.first, band[:, :, :done])
             carry = band[:, :, done:].clone()
 
     def _tile(self, area: Box, row: Span, column: Span) -> Tensor | None:
@@ -113,6 +115,7 @@ class Tiling:
             return None
         sees = Box(area.top + row.start, area.left + column.start, row.stop - row.start, column.stop - column.start)
         restored = self._area(sees)
+        row, column = row.scaled(self.engine.scale), column.scaled(self.engine.scale)
         rows = slice(row.first - row.start, row.last - row.start)
         columns = slice(column.first - column.start, column.last - column.start)
         weights = span_weights(row)[:, None] * span_weights(column)

@@ -40,6 +40,10 @@ class Box(NamedTuple):
         """First column to the right."""
         return self.left + self.width
 
+    def scaled(self, scale: int) -> Box:
+        """Return the same rectangle of the picture enlarged."""
+        return Box(scale * self.top, scale * self.left, scale * self.height, scale * self.width)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
@@ -60,6 +64,17 @@ class Span:
     last: int
     rise: int
     fall: int
+
+    def scaled(self, scale: int) -> Span:
+        """Return the same tile of the axis enlarged."""
+        return Span(
+            start=scale * self.start,
+            stop=scale * self.stop,
+            first=scale * self.first,
+            last=scale * self.last,
+            rise=scale * self.rise,
+            fall=scale * self.fall,
+        )
 
 
 def tile_length(tile: int, multiple: int, minimum: int) -> int:

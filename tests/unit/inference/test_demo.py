@@ -8,9 +8,10 @@ import torch
 from numpy.typing import NDArray
 
 from restorekit.errors import PictureError
+from restorekit.hub import UNMEASURED
 from restorekit.inference import demo
 from restorekit.inference.demo import demonstrate
-from restorekit.inference.restorer import UNMEASURED, Restorer
+from restorekit.inference.restorer import Restorer
 from restorekit.io import ImageData, read_image, write_image
 from restorekit.models import SizeRule
 
