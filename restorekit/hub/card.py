@@ -24,6 +24,7 @@ __all__ = [
     "CARD_FILE",
     "UNMEASURED",
     "Card",
+    "DepthRule",
     "InferenceRule",
     "check_tag",
     "is_safe_address",
@@ -69,6 +70,22 @@ UNMEASURED = InferenceRule(precision="fp32", channels_last=False, overlap=64, by
 
 
 @dataclass(frozen=True, kw_only=True)
+class DepthRule:
+    """How weights of a guided network count depth and colours; their keys cannot tell.
+
+    Attributes:
+        full_scale_m: Metres that count as 1; ``None``: every map is stretched between its own least and greatest depth.
+        guide: ``plain``: the picture in [0, 1]; ``stretched``: between its own least and greatest value.
+        scale: How many times finer than the depth map the picture is that the weights were trained with; ``None`` for
+            real sensors, of which only pairs were there.
+    """
+
+    full_scale_m: float | None = None
+    guide: Literal["plain", "stretched"]
+    scale: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Card:
     """What is known of one set of weights.
 
@@ -94,6 +111,7 @@ class Card:
         data: What they were trained on, with its licence.
         default: Whether the family's name stands for these weights.
         inference: How they are used.
+        depth: How a guided network counts depth; ``None`` for the others.
     """
 
     tag: str
@@ -116,6 +134,10 @@ class Card:
     data: str
     default: bool = False
     inference: InferenceRule
+    depth: DepthRule | None = None
+
+
+_TABLES: dict[str, type[InferenceRule] | type[DepthRule]] = {"inference": InferenceRule, "depth": DepthRule}
 
 
 def is_safe_address(url: str) -> bool:
@@ -151,9 +173,9 @@ def read_card(path: Path) -> Card:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ModelError(f"{path} cannot be read as a card ({error}); restore it or remove its folder") from error
-    rule = content.get("inference")
-    if isinstance(rule, dict):
-        content["inference"] = _build(InferenceRule, rule, f"{path}, [inference]")
+    for table, kind in _TABLES.items():
+        if isinstance(content.get(table), dict):
+            content[table] = _build(kind, content[table], f"{path}, [{table}]")
     card = _build(Card, content, str(path))
     _check(card, path)
     return card
@@ -162,8 +184,10 @@ def read_card(path: Path) -> Card:
 def write_card(card: Card, path: Path) -> None:
     """Write a card; ``read_card`` returns an equal one. A file that is there is replaced, as a whole or not at all."""
     values = asdict(card)
-    rule = values.pop("inference")
-    lines = [*_lines(values), "", "[inference]", *_lines(rule)]
+    tables = {table: values.pop(table) for table in _TABLES}
+    lines = _lines(values)
+    for table, content in tables.items():
+        lines += ["", f"[{table}]", *_lines(content)] if content is not None else []
     write_text(path, "\n".join(lines) + "\n")
 
 
@@ -232,8 +256,23 @@ def _check(card: Card, path: Path) -> None:
         raise ModelError(f"{path}: pinned needs the source_sha256 that it is about; give both or none")
     if (card.sha256 is None) != (card.bytes is None):
         raise ModelError(f"{path}: sha256 and bytes belong together; give both or none")
+    _check_depth(card, path)
     rule = card.inference
     if min(rule.overlap, rule.base_bytes) < 0 or rule.bytes_per_pixel <= 0:
         raise ModelError(
             f"{path}, [inference]: overlap and base_bytes cannot be negative, bytes_per_pixel must be more than 0"
+        )
+
+
+def _check_depth(card: Card, path: Path) -> None:
+    rule = card.depth
+    if rule is None:
+        return
+    if card.task != "guided":
+        raise ModelError(f"{path}: [depth] is for guided networks, and the task is {card.task!r}; take it out")
+    if (rule.full_scale_m is not None and not 0 < rule.full_scale_m < 1e6) or (
+        rule.scale is not None and rule.scale < 2
+    ):
+        raise ModelError(
+            f"{path}, [depth]: full_scale_m is a positive number of metres, scale a whole number from 2 on"
         )

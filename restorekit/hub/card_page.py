@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+from restorekit.errors import UnknownNameError
 from restorekit.hub.card import CARD_FILE, Card, read_card
 from restorekit.hub.convert import count_parameters
-from restorekit.hub.load import resolve_weights
+from restorekit.hub.inspecting import Shown, authors_file, inspect_file, say_rule, table, usage
+from restorekit.hub.load import looks_like_file, resolve_weights
 from restorekit.hub.scores import SCORES_FILE, Scores, SetScore, read_scores
 from restorekit.hub.store import how_to_get
 from restorekit.models import MODELS
@@ -19,30 +20,22 @@ PAGE_FILE = "README.md"
 _SIDE = 512  # pixels; of the picture whose time and memory the page states
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shown:
-    """What is known of weights, for people and for programs.
-
-    Attributes:
-        page: The page, in Markdown.
-        record: Card, place and scores, as plain data.
-    """
-
-    page: str
-    record: dict[str, Any]
-
-
 def show_weights(name: str) -> Shown:
-    """Return what is known of the weights that a name stands for.
+    """Return what is known of the weights that a name stands for, or what a file is taken for.
 
     Args:
-        name: Tag, variant, family, alias, or ``auto``.
+        name: Tag, variant, family, alias, ``auto``, or the path of a file of weights.
 
     Raises:
         UnknownNameError: Nothing has that name.
-        ModelError: The name stands for no weights that are here, or their card cannot be read.
+        ModelError: It stands for no weights that are known, their card cannot be read, or the file cannot be used.
     """
-    entry = resolve_weights(name).entry
+    try:
+        entry = resolve_weights(name).entry
+    except UnknownNameError:
+        if looks_like_file(name):
+            return inspect_file(Path(name))
+        raise
     assert entry is not None
     scores = _scores_of(entry.folder)
     record = {**entry.record(), "parameters": count_parameters(entry.card.family, entry.card.variant)}
@@ -77,7 +70,7 @@ def render(card: Card, scores: Scores | None) -> str:
         f"Written from `{CARD_FILE}`{f' and `{SCORES_FILE}`' if scores else ''}; change those, not this page.",
         card.summary,
         _facts(card),
-        _use(card),
+        usage(card.task, card.tag),
         _costs(card),
         *([] if scores is None else [_table(scores), _record(scores)]),
         f"## Reference\n\n{MODELS.get(card.family).paper}",
@@ -92,17 +85,29 @@ def _facts(card: Card) -> str:
         ("licence of the code", card.licence_code),
         ("licence of the weights", card.licence_weights),
         ("trained on", card.data),
+        *_depth(card),
         ("source", card.source),
+        *authors_file(card),
+        ("inference rule", say_rule(card.inference, f"variant `{card.variant}`")),
     ]
     if card.sha256 is None:
         rows.append(("file", f"not part of RestoreKit; {how_to_get(card)}"))
     else:
         rows += [("file", f"`{card.file}`, {card.bytes:,} bytes"), ("SHA-256", f"`{card.sha256}`")]
-    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
+    return table(rows)
 
 
-def _use(card: Card) -> str:
-    return f"## Use\n\n```sh\nrestorekit restore photo.jpg --model {card.tag}\n```"
+def _depth(card: Card) -> list[tuple[str, str]]:
+    """Return how depth and colours are counted, for guided networks."""
+    rule = card.depth
+    if rule is None:
+        return []
+    depth = "each map from its least to its greatest" if rule.full_scale_m is None else f"{rule.full_scale_m:g} m as 1"
+    guide = (
+        "from its least to its greatest value" if rule.guide == "stretched" else "from 0 to its largest possible value"
+    )
+    finer = "real sensors" if rule.scale is None else f"{rule.scale} times finer pictures"
+    return [("made for", finer), ("depth counts", depth), ("the picture counts", guide)]
 
 
 def _costs(card: Card) -> str:
