@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from restorekit.cli import _models_bring as bring
 from restorekit.cli._common import print_json, say
 
-app = typer.Typer(no_args_is_help=True, help="List weights, import those of others, check and remove them.")
+app = typer.Typer(no_args_is_help=True, help="List weights, bring those of others, check and remove them.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -26,48 +26,48 @@ def _answer(value: Any, lines: Iterable[str], *, as_json: bool) -> None:
         typer.echo("\n".join(lines))
 
 
-@app.command("list", epilog=_examples("list", "list 'hogformer*' --json"))
+@app.command("list", epilog=_examples("list --license commercial", "list 'hogformer*' --json"))
 def list_(
-    pattern: Annotated[str, typer.Argument(help="Shell pattern of tags or families.")] = "*", as_json: Json = False
+    pattern: Annotated[str, typer.Argument(help="Shell pattern of tags or families.")] = "*",
+    licence: Annotated[
+        str | None,
+        typer.Option(
+            "--license",
+            "--licence",
+            help="commercial (network and weights may be used commercially), or a name such as MIT; * is anything.",
+        ),
+    ] = None,
+    as_json: Json = False,
 ) -> None:
-    """List all weights: those that are here, and those that can be imported."""
+    """List all weights: those that are here, and those that can be pulled or imported."""
+    from restorekit.hub.licences import fits_licence
     from restorekit.hub.store import entries, summarise
 
-    found = entries(pattern=pattern)
+    found = [entry for entry in entries(pattern=pattern) if licence is None or fits_licence(entry.card, licence)]
+    if licence is not None and not as_json:
+        say("What the data that weights were trained on allows stands on their cards: restorekit models show TAG")
     _answer([entry.record() for entry in found], summarise(found), as_json=as_json)
 
 
-@app.command(epilog=_examples("show resunet", "show hogformer-natural.five-task --json"))
-def show(name: Annotated[str, typer.Argument(help="Tag, variant, family, or auto.")], as_json: Json = False) -> None:
-    """Show the card of weights: what they are for, their licence, what they reach."""
+@app.command(epilog=_examples("show resunet", "show downloads/net_g.pth --json"))
+def show(
+    name: Annotated[str, typer.Argument(help="Tag, variant, family, auto, or a file of weights.")],
+    as_json: Json = False,
+) -> None:
+    """Show the card of weights: what they are for, their licence, what they reach; of a file, what it is taken for."""
     from restorekit.hub import show_weights
 
     shown = show_weights(name)
     _answer(shown.record, [shown.page.rstrip()], as_json=as_json)
 
 
-@app.command(
+app.command(epilog=_examples("pull hogformer-natural.five-task", "pull mirl.all-in-one --json"))(bring.pull)
+app.command(
     "import", epilog=_examples("import hogformer-natural.five-task model.ckpt", "import resunet a.pth --tag resunet.a")
-)
-def import_(
-    name: Annotated[str, typer.Argument(help="What the file holds: a listed tag, a variant, or a family.")],
-    file: Annotated[Path, typer.Argument(help="Weights as published: .pth, .pt, .ckpt, .safetensors.")],
-    tag: Annotated[str | None, typer.Option(help="Name for them. Default: the tag, or VARIANT.imported.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other weights of that name.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Convert a file of weights, strictly and safely, and keep it under a name."""
-    from restorekit.hub import import_weights
-
-    done = import_weights(name, file, tag=tag, overwrite=overwrite)
-    for note in done.notes:
-        say(f"Note: {note}.")
-    card = done.entry.card
-    lines = [
-        f"{card.tag}: {card.family}, variant {card.variant}; licence of the weights: {card.licence_weights}",
-        f"Use it with: restorekit restore photo.jpg --model {card.tag}",
-    ]
-    _answer({**done.entry.record(), "notes": done.notes}, lines, as_json=as_json)
+)(bring.import_)
+app.command(
+    epilog=_examples("convert net_g_latest.pth --out net.safetensors", "convert net.safetensors --to authors --json")
+)(bring.convert)
 
 
 @app.command(epilog=_examples("verify", "verify resunet.a"))

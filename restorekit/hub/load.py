@@ -18,7 +18,17 @@ from restorekit.hub.convert import Match, NoFitError, recognise
 from restorekit.hub.store import Entry, entries, how_to_get, how_to_repair, natural_order
 from restorekit.models import MODELS, ModelSpec
 
-__all__ = ["DEFAULT_MODEL", "Loaded", "Resolved", "create_model", "list_models", "load", "resolve", "resolve_weights"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "Loaded",
+    "Resolved",
+    "create_model",
+    "list_models",
+    "load",
+    "looks_like_file",
+    "resolve",
+    "resolve_weights",
+]
 
 DEFAULT_MODEL = "resunet"
 """The family that ``auto`` stands for."""
@@ -169,7 +179,7 @@ def load(name: str | Path) -> Loaded:
     try:
         found = resolve_weights(name)
     except UnknownNameError:
-        if _looks_like_file(name):
+        if looks_like_file(name):
             return _load_file(Path(name))
         raise
     assert found.entry is not None
@@ -178,7 +188,8 @@ def load(name: str | Path) -> Loaded:
     return _build(match, found.entry.card, notes)
 
 
-def _looks_like_file(name: str) -> bool:
+def looks_like_file(name: str) -> bool:
+    """Tell whether a word that is no name of weights is meant to be a file."""
     return "/" in name or "\\" in name or name.lower().endswith(_SUFFIXES) or Path(name).is_file()
 
 
