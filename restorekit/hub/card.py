@@ -248,10 +248,8 @@ def _check(card: Card, path: Path) -> None:
             f"{path}: source_container is {card.source_container!r}; it must be the name of an entry, or 'plain', with "
             "the prefix of the keys behind a slash if they have one, such as 'state_dict/net.'"
         )
-    if card.url is not None and (not is_safe_address(card.url) or card.source_file is None):
-        raise ModelError(
-            f"{path}: url is {card.url!r}; it must be an https address, and source_file must name its file"
-        )
+    if card.url is not None and not is_safe_address(card.url):
+        raise ModelError(f"{path}: url is {card.url!r}; it must be an https address")
     if card.pinned and card.source_sha256 is None:
         raise ModelError(f"{path}: pinned needs the source_sha256 that it is about; give both or none")
     if (card.sha256 is None) != (card.bytes is None):

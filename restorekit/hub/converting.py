@@ -128,7 +128,8 @@ def _authors_names(match: Match) -> dict[str, Tensor]:
 
 
 def _ours(match: Match) -> bytes:
-    return safetensors.torch.save(match.state, {"format": "pt", "family": match.spec.name, "variant": match.variant})
+    # one entry: of several the order in the file would differ from time to time, and with it the hash
+    return safetensors.torch.save(match.state, {"restorekit": f"{match.spec.name} {match.variant}"})
 
 
 def _theirs(state: Mapping[str, Tensor], container: str, target: Path) -> bytes:

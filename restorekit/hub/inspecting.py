@@ -70,13 +70,14 @@ def inspect_file(path: Path) -> Shown:
 
 def authors_file(card: Card) -> list[tuple[str, str]]:
     """Return what is known of the file that the authors of weights published, as rows of a table."""
-    if card.source_file is None:
+    if card.source_file is None and card.url is None:
         return []
     entry, _, prefix = (card.source_container or "").partition("/")
     inside = {"": "", "plain": ", the weights and nothing else"}.get(entry, f", weights under `{entry}`")
     inside += f", names with the prefix `{prefix}`" if prefix else ""
+    name = "one" if card.source_file is None else f"`{card.source_file}`"
     size = "" if card.source_bytes is None else f", {card.source_bytes:,} bytes"
-    rows = [("authors' file", f"`{card.source_file}`{size}{inside}; the family's key map makes its names ours")]
+    rows = [("authors' file", f"{name}{size}{inside}; the family's key map makes its names ours")]
     if card.url is not None:
         rows.append(("its address", f"<{card.url}>"))
     if card.source_sha256 is None:

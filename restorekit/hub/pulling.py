@@ -108,7 +108,7 @@ def _fetch(entry: Entry, part: Path, progress: Progress) -> Pulled:
     card = entry.card
     fetched = fetch(_wanted(card), part, progress=progress)
     try:
-        imported = import_weights(card.tag, fetched.path, source_file=card.source_file)
+        imported = import_weights(card.tag, fetched.path, source_file=card.source_file or card.tag)
     except ModelError as error:
         reason = str(error).removeprefix(f"{fetched.path} ").removeprefix(f"{fetched.path}: ")
         raise ModelError(f"what {card.url} gave is not the file of {card.tag!r}: {reason}") from error

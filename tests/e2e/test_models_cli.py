@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +18,13 @@ import numpy as np
 import pytest
 import torch
 
-from restorekit.hub import create_model, load
+from restorekit.hub import UNMEASURED, Card, create_model, load, write_card
 from restorekit.inference import Restorer
 from restorekit.io import read_image
 from restorekit.models import MODELS
 from tests.e2e.conftest import Cli, photo, put
 from tests.helpers.fill import fill
+from tests.helpers.web import Answer, Site, serve
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "data" / "hogformer"
 
@@ -165,7 +168,13 @@ def test_weights_that_are_not_here_are_listed_with_the_way_to_them(cli: Cli) -> 
     rows = {line.split()[0]: line for line in ended.text.splitlines() if line and not line.startswith(" ")}
     for tag in {published.tag for published in PUBLISHED}:
         assert rows[tag].endswith("not here")
-        assert f"https://github.com/Fire-friend/HOGformer and run: restorekit models import {tag} " in ended.text
+    lines = ended.text.splitlines()
+    assert "  hogformer-natural.five-task: run: restorekit models pull hogformer-natural.five-task" in lines
+    assert any(
+        line.startswith("  hogformer-all-weather.authors: get net_g_latest.pth from https://github.com/Fire-friend")
+        and line.endswith("run: restorekit models import hogformer-all-weather.authors net_g_latest.pth")
+        for line in lines
+    )
     listed = {record["tag"]: record for record in cli("models", "list", "hogformer-*", "--json").json}
     assert listed["hogformer-natural.five-task"]["place"] == "absent"
     assert listed["hogformer-natural.five-task"]["licence_code"] == "MIT"
@@ -220,6 +229,161 @@ def test_a_file_is_given_where_a_model_is_asked_for(cli: Cli, tmp_path: Path) ->
     assert "its keys are those of the authors of hogformer; they were renamed" in ended.error
 
 
+def test_weights_are_picked_by_their_licence(cli: Cli) -> None:
+    ended = cli("models", "list", "--license", "commercial", "--json")
+    found = {record["tag"]: record["licence_weights"] for record in ended.json}
+    assert "resunet.seven-task-v1" in found
+    assert "hogformer-natural.five-task" not in found
+    assert "not stated" not in found.values()
+    assert ended.error == ""
+    assert {r["licence_weights"] for r in cli("models", "list", "--licence", "apache*", "--json").json} == {
+        "Apache-2.0"
+    }
+    assert cli("models", "list", "--license", "commercial").error.startswith(
+        "What the data that weights were trained on"
+    )
+
+
+def test_a_bare_file_says_what_it_is_taken_for(cli: Cli, small: Path) -> None:
+    ended = cli("models", "show", small)
+    assert ended.code == 0
+    assert ended.text.startswith("# small.pth\n")
+    assert "| network | resunet, variant `resunet-test` (restore) |" in ended.text
+    assert "| inference rule | padded to multiples of 8, at least 8; fp32; tiles overlap by 64 pixels |" in ended.text
+    assert "- no card knows small.pth; by its keys it is resunet 'resunet-test'" in ended.text
+    record = cli("models", "show", small, "--json").json
+    assert (record["family"], record["tag"], record["scale"], record["card"]) == ("resunet", None, 1, None)
+
+
+def test_weights_are_converted_to_and_fro(cli: Cli, tmp_path: Path) -> None:
+    spec = MODELS.get("hogformer")
+    assert spec.revert is not None
+    state = spec.revert(dict(spec.build("hogformer-test").state_dict()))
+    torch.save({"params": state}, tmp_path / "theirs.pth")
+    ended = cli("models", "convert", tmp_path / "theirs.pth", "--out", tmp_path / "ours.safetensors")
+    assert ended.code == 0, ended.error
+    assert ended.text.startswith(f"{tmp_path / 'ours.safetensors'}: hogformer, variant hogformer-test, ")
+    assert "Note: its keys are those of the authors of hogformer; they were renamed." in ended.error
+    record = cli(
+        "models", "convert", tmp_path / "ours.safetensors", "--to", "authors", "--container", "params", "--json"
+    ).json
+    back = torch.load(record["path"], weights_only=True)["params"]
+    assert back.keys() == state.keys()
+    assert all(torch.equal(back[key], value) for key, value in state.items())
+
+
+# --- downloads (field report 11) --------------------------------------------------------------------------------------
+
+TAG = "resunet-test.theirs"
+
+
+def listed(cache: Path, site: Site) -> None:
+    """Put a card whose file lies on the site into the cache, as a user may do."""
+    card = Card(
+        tag=TAG,
+        family="resunet",
+        variant="resunet-test",
+        task="restore",
+        summary="Theirs.",
+        source="https://example.org",
+        source_file="net_g.pth",
+        source_sha256=hashlib.sha256(site.body).hexdigest(),
+        source_bytes=len(site.body),
+        url=f"{site.url}/net_g.pth",
+        licence_code="MIT",
+        licence_weights="MIT",
+        data="theirs",
+        inference=UNMEASURED,
+    )
+    (cache / "resunet" / TAG).mkdir(parents=True)
+    write_card(card, cache / "resunet" / TAG / "card.toml")
+
+
+@pytest.fixture
+def site(small: Path) -> Iterator[Site]:
+    with serve(small.read_bytes()) as site:
+        yield site
+
+
+def start(*words: str | Path) -> subprocess.Popen[str]:
+    """Start the command line in a process of its own."""
+    command = [sys.executable, "-W", "error", "-m", "restorekit", *map(str, words)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
+
+
+def test_weights_are_pulled_and_restore(cli: Cli, cache: Path, site: Site, tmp_path: Path) -> None:
+    listed(cache, site)
+    given = put(tmp_path / "a.png")
+    ended = cli("restore", given, "--model", TAG, "--out", tmp_path / "b.png")
+    assert ended.code == 4
+    assert f"the weights '{TAG}' are not here; run: restorekit models pull {TAG}" in ended.error
+    ended = cli("models", "pull", TAG)
+    assert ended.code == 0, ended.error
+    assert f"{TAG}: 0.3 of 0.3 MB" in ended.error
+    assert ended.text.startswith(f"{TAG}: fetched; licence of the weights: MIT\n")
+    record = cli("models", "pull", TAG, "--json").json
+    assert [(r["tag"], r["place"], r["fetched"]) for r in record] == [(TAG, "cached", False)]
+    assert len(site.asked) == 1
+    assert cli("restore", given, "--model", TAG, "--out", tmp_path / "b.png").code == 0
+
+
+def test_a_download_that_was_killed_goes_on_and_leaves_nothing_under_the_final_name(cache: Path, site: Site) -> None:
+    listed(cache, site)
+    site.answers = [Answer(piece=2**14, pause=0.1), Answer()]
+    process = start("models", "pull", TAG)
+    part = cache / ".downloads" / f"{TAG}.part"
+    for _ in range(600):
+        if part.exists() and part.stat().st_size >= 2**16:
+            break
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    size = part.stat().st_size
+    assert 2**16 <= size < len(site.body)
+    assert list(cache.rglob("*.safetensors")) == []
+    done = run("models", "pull", TAG, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["fetched"]
+    assert site.ranges == [None, f"bytes={size}-"]
+    assert not part.exists()
+    assert run("models", "verify", TAG).returncode == 0
+
+
+def test_two_processes_at_once_both_end_well(cache: Path, site: Site) -> None:
+    listed(cache, site)
+    site.answers = [Answer(piece=2**14, pause=0.15)]
+    processes = [start("models", "pull", TAG, "--json") for _ in range(2)]
+    results = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], results
+    assert sorted(json.loads(output)[0]["fetched"] for output, _ in results) == [False, True]
+    assert len(site.asked) == 1
+    assert run("models", "verify", TAG).returncode == 0
+
+
+def test_a_file_that_lies_incomplete_in_the_cache_is_named_and_fetched_again(
+    cli: Cli, cache: Path, site: Site, tmp_path: Path
+) -> None:
+    listed(cache, site)
+    path = Path(cli("models", "pull", TAG, "--json").json[0]["path"])
+    data = path.read_bytes()
+    path.write_bytes(data[: int(0.98 * len(data))])
+    ended = cli("restore", put(tmp_path / "a.png"), "--model", TAG, "--out", tmp_path / "b.png")
+    assert ended.code == 4
+    assert f"Error: {path} is damaged" in ended.error
+    assert f"run: restorekit models pull {TAG}, which fetches it again" in ended.error
+    assert f"{TAG}: fetched" in cli("models", "pull", TAG).text
+    assert path.read_bytes() == data
+
+
+def test_another_file_at_the_address_is_refused(cli: Cli, cache: Path, site: Site) -> None:
+    listed(cache, site)
+    site.body = site.body[:-1] + b"!"
+    ended = cli("models", "pull", TAG)
+    assert ended.code == 4
+    assert "is not net_g.pth: its SHA-256 is" in ended.error
+    assert list(cache.rglob("*.safetensors")) == []
+
+
 # --- what goes wrong --------------------------------------------------------------------------------------------------
 
 
@@ -253,7 +417,19 @@ def test_a_hostile_file_is_refused_and_nothing_in_it_runs(
     ("words", "code", "message"),
     [
         (("show", "resnet"), 2, "unknown model 'resnet'; did you mean resunet"),
-        (("show", "hogformer-natural"), 4, "no weights of 'hogformer-natural' are here; get the file from"),
+        (("show", "hogformer-natural"), 4, "no weights of 'hogformer-natural' are here; run: restorekit models pull"),
+        (("show", "nothing.pth"), 4, "nothing.pth is not there; check the name"),
+        (
+            ("pull", "hogformer-all-weather.authors"),
+            4,
+            "cannot be fetched; get net_g_latest.pth from https://github.com",
+        ),
+        (("pull", "hogformer-natural"), 4, "has several sets of weights; name one of hogformer-natural.five-task"),
+        (("pull", "nothing"), 2, "unknown weights 'nothing'"),
+        (("pull",), 2, "Missing argument"),
+        (("convert", "nothing.pth"), 4, "nothing.pth is not there; check the name"),
+        (("convert", "small.pth", "--to", "authors"), 4, "resunet has no names but ours"),
+        (("convert", "small.pth", "--to", "theirs"), 2, "Invalid value for '--to'"),
         (("rm", "resunet.nothing"), 2, "unknown weights 'resunet.nothing'"),
         (("rm", "hogformer-natural.five-task"), 4, "they are not here; only imported weights can be"),
         (("verify", "nothing"), 2, "unknown weights 'nothing'"),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from restorekit.errors import ModelError, UnknownNameError
-from restorekit.hub import DEFAULT_MODEL, cache_folder, create_model, list_models, load, resolve, write_card
+from restorekit.hub import DEFAULT_MODEL, UNMEASURED, cache_folder, create_model, list_models, load, resolve, write_card
 from restorekit.models import MODELS
 from tests.unit.hub.conftest import VARIANT, bundle
 
@@ -157,7 +157,11 @@ def test_a_file_is_recognised_by_its_keys(network: nn.Module, tmp_path: Path, as
     loaded = load(str(path) if as_text else path)
     assert has_weights(loaded.model, dict(network.state_dict()))
     assert (loaded.tag, loaded.card, loaded.variant) == (None, None, VARIANT)
-    assert loaded.notes == [f"no card knows mine.pth; by its keys it is resunet {VARIANT!r}"]
+    assert loaded.notes == [
+        f"no card knows mine.pth; by its keys it is resunet {VARIANT!r}, whose inference rule was not measured: fp32, "
+        "tiles overlap by 64 pixels"
+    ]
+    assert (loaded.rule, loaded.scale) == (UNMEASURED, 1)
 
 
 def test_a_file_is_recognised_by_its_hash(network: nn.Module, zoo: Path, tmp_path: Path) -> None:
