@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from restorekit.models import dornet, hogformer, resunet
+from restorekit.models import dornet, dwformer, hogformer, resunet
 from restorekit.models._spec import MODELS, DescribesPicture, ModelSpec, SizeRule, register_model
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "ModelSpec",
     "SizeRule",
     "dornet",
+    "dwformer",
     "hogformer",
     "register_model",
     "resunet",
