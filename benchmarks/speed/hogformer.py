@@ -17,21 +17,26 @@ arguments, returning something that takes a picture ``(1, 3, H, W)``. Writes ``b
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
-import platform
-import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.speed._measure import (
+    clock,
+    compile_blocks,
+    compiler_is_there,
+    environment,
+    import_callable,
+    in_turns,
+    multiply_accumulates,
+    peak_above_loaded,
+)
 from restorekit.models import hogformer
 from restorekit.models.hogformer import HOGformer
 from tests.helpers.plain_hogformer import PlainHOGformer
@@ -50,20 +55,10 @@ def build(name: str, against: str | None) -> nn.Module:
     if name == OURS:
         return ours.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if against is not None:
-        module, _, function = against.partition(":")
-        other = getattr(importlib.import_module(module), function)()
-        return other.eval() if isinstance(other, nn.Module) else other
+        return import_callable(against)
     plain = PlainHOGformer().eval()
     plain.load_state_dict(hogformer.revert(ours.state_dict()))
     return plain
-
-
-def compile_blocks(model: nn.Module) -> None:
-    """Compile every transformer block, or the whole where none is found."""
-    blocks = [module for module in model.modules() if type(module).__name__.endswith("Block")]
-    torch._dynamo.reset()
-    for module in blocks or [model]:
-        module.compile(dynamic=False)
 
 
 def picture(size: int) -> Tensor:
@@ -74,70 +69,23 @@ def picture(size: int) -> Tensor:
 # --- measuring --------------------------------------------------------------------------------------------------------
 
 
-def clock(call: Callable[[], object]) -> tuple[float, float]:
-    """Return wall-clock and processor seconds of a call."""
-    wall, processor = time.perf_counter(), time.process_time()
-    call()
-    return time.perf_counter() - wall, time.process_time() - processor
-
-
-def in_turns(models: dict[str, nn.Module], image: Tensor, repeats: int) -> dict[str, dict[str, float]]:
-    """Time networks in turns: median and spread (half of the distance between the quartiles) in seconds."""
-    for model in models.values():
-        model(image)
-    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in models}
-    for _ in range(repeats):
-        for name, model in models.items():
-            seconds[name].append(clock(lambda model=model: model(image)))
-    result = {}
-    for name, pairs in seconds.items():
-        wall, processor = ([pair[i] for pair in pairs] for i in (0, 1))
-        quartiles = statistics.quantiles(wall, n=4) if len(wall) > 1 else [wall[0]] * 3
-        result[name] = {
-            "seconds": statistics.median(wall),
-            "spread": (quartiles[2] - quartiles[0]) / 2,
-            "processor_seconds": statistics.median(processor),
-        }
-    return result
-
-
-def resident(field: str) -> int:
-    """Return ``VmRSS`` or ``VmHWM`` of this process, in bytes (Linux)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * int(next(line for line in lines if line.startswith(field)).split()[1])
-
-
-def peak_above_loaded(name: str, size: int, compiled: bool, against: str | None) -> int:
+def probe(name: str, size: int, compiled: bool, against: str | None) -> int:
     """Return the peak of resident memory during a call, above that of the loaded network, in bytes."""
-    model, image = build(name, against), picture(size)
+    model = build(name, against)
     if compiled:
         compile_blocks(model)
-        model(image)  # the compiler's own memory does not count
-    else:
-        model(picture(32))
-    loaded = resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-    model(image)
-    return resident("VmHWM") - loaded
+    # the compiler's own memory does not count
+    return peak_above_loaded(partial(model, picture(size)), partial(model, picture(size if compiled else 32)))
 
 
 def peak_in_a_process(name: str, size: int, threads: int, compiled: bool, against: str | None) -> int:
-    """Measure ``peak_above_loaded`` in a process of its own."""
+    """Measure ``probe`` in a process of its own."""
     given = ["--probe", name, "--sizes", str(size), "--threads", str(threads)]
     given += ["--compiled"] if compiled else []
     given += ["--against", against] if against else []
     command = [sys.executable, "-m", "benchmarks.speed.hogformer", *given]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(done.stdout.split()[-1])
-
-
-def multiply_accumulates(model: nn.Module, size: int) -> dict[str, float]:
-    """Count multiply-accumulates in units of 10^9: of convolutions and of other matrix products."""
-    with FlopCounterMode(display=False) as counter:
-        model(picture(size))
-    counts = {str(operation): flops / 2e9 for operation, flops in counter.get_flop_counts()["Global"].items()}
-    convolutions = sum(count for operation, count in counts.items() if "convolution" in operation)
-    return {"convolutions": convolutions, "matrix_products": sum(counts.values()) - convolutions}
 
 
 def reached(size: int) -> dict[str, float]:
@@ -155,39 +103,20 @@ def reached(size: int) -> dict[str, float]:
 # --- reporting --------------------------------------------------------------------------------------------------------
 
 
-def compiler_is_there() -> bool:
-    """Tell whether ``torch.compile`` finds the C++ compiler that it needs."""
-    from torch._inductor.cpp_builder import get_cpp_compiler
-
-    try:
-        return bool(get_cpp_compiler())
-    except RuntimeError:
-        return False
-
-
-def environment() -> dict[str, Any]:
-    """Return what the numbers hang on."""
-    cpu = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in cpu.read_text().splitlines() if line.startswith("model name")]
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout
-    return {
-        "processor": names[0] if names else platform.processor(),
-        "logical_cores": len(names),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "commit": commit.strip(),
-        "command": "python -m benchmarks.speed.hogformer " + " ".join(sys.argv[1:]),
-        "load_at_start": Path("/proc/loadavg").read_text().split()[0],
-    }
-
-
 def measure(given: argparse.Namespace) -> dict[str, Any]:
     """Measure everything that was asked for."""
     other = given.against or PLAIN
     modes = [False] if given.eager_only or not compiler_is_there() else [False, True]
-    record: dict[str, Any] = {**environment(), "against": other, "compiler": compiler_is_there(), "rows": []}
+    record: dict[str, Any] = {
+        **environment("benchmarks.speed.hogformer"),
+        "against": other,
+        "compiler": compiler_is_there(),
+        "rows": [],
+    }
     torch.set_num_threads(1)
-    record["multiply_accumulates_256"] = {n: multiply_accumulates(build(n, given.against), 256) for n in (PLAIN, OURS)}
+    record["multiply_accumulates_256"] = {
+        n: multiply_accumulates(partial(build(n, given.against), picture(256))) for n in (PLAIN, OURS)
+    }
     record["reached_one_thread"] = reached(256)
     for compiled in modes:
         for threads in given.threads:
@@ -197,7 +126,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
                 if compiled:
                     for model in models.values():
                         compile_blocks(model)
-                times = in_turns(models, picture(size), given.repeats)
+                times = in_turns({n: partial(model, picture(size)) for n, model in models.items()}, given.repeats)
                 peaks = {n: peak_in_a_process(n, size, threads, compiled, given.against) for n in models}
                 row = {"size": size, "threads": threads, "compiled": compiled, "times": times, "peak_bytes": peaks}
                 record["rows"].append(row)
@@ -278,7 +207,7 @@ def main() -> None:
     with torch.inference_mode():
         if given.probe:
             torch.set_num_threads(given.threads[0])
-            peak = peak_above_loaded(given.probe, given.sizes[0], given.compiled, given.against)
+            peak = probe(given.probe, given.sizes[0], given.compiled, given.against)
             sys.stdout.write(f"{peak}\n")
             return
         record = measure(given)
