@@ -27,6 +27,7 @@ from restorekit.io.tiff_segments import Grid, segments, unpack, unpack_fax, unpa
 __all__ = ["page_offsets", "read_page"]
 
 _BYTES = {1: "none", 5: "LZW", 8: "deflate", 32946: "deflate", 32773: "PackBits", 34925: "LZMA", 50000: "ZSTD"}
+_PREDICTED = (5, 8, 32946, 34925, 50000)  # other codecs know no predictor, whatever the directory says
 _FAX, _JPEG = (2, 3, 4), 7
 _YCBCR = 6
 _ASSOCIATED, _UNASSOCIATED = 1, 2
@@ -134,6 +135,7 @@ def _describe(directory: Ifd, limits: Limits) -> _Page:
     tile = (directory.integer(323, 0), directory.integer(322, 0)) if 322 in directory.tags else None
     if tile is not None and (min(tile) < 1 or max(tile) > 2 * max(width, height, 16384) or tile[1] % 8):
         raise Refusal("the TIFF's tile size is damaged")
+    compression = directory.integer(259, 1)
     page = _Page(
         width=width,
         height=height,
@@ -141,8 +143,8 @@ def _describe(directory: Ifd, limits: Limits) -> _Page:
         samples=samples,
         kind=formats.pop(),
         photometric=photometric,
-        compression=directory.integer(259, 1),
-        predictor=directory.integer(317, 1),
+        compression=compression,
+        predictor=directory.integer(317, 1) if compression in _PREDICTED else 1,
         planar=directory.integer(284, 1) == 2 and samples > 1,
         tile=tile,
         rows=min(directory.integer(278, height), height) or height,
@@ -170,6 +172,8 @@ def _check_supported(page: _Page, limits: Limits) -> None:
         page.compression in _FAX and (page.bits, page.photometric > 1) != (1, False)
     ):
         raise Refusal("a fax or JPEG TIFF of this kind is not supported; save it with LZW or deflate")
+    if page.bits < 8 and page.predictor != 1:
+        raise Refusal(f"the TIFF uses predictor {page.predictor} on {page.bits} bits, which is not supported")
     height, width = page.grid
     check_size(width, height, limits)
 

@@ -76,6 +76,16 @@ def test_few_bits_are_scaled_to_the_whole_range(bits: int) -> None:
     assert image.pixels.tolist() == [[v * 255 // (2**bits - 1) for v in row]]
 
 
+def test_a_predictor_is_for_codecs_that_know_it() -> None:
+    layer = values((3, 8), "uint8")
+    np.testing.assert_array_equal(
+        read_image(by_hand(8, 3, layer.tobytes(), t258=[8], t262=[1], t317=[2])).pixels, layer
+    )
+    packed = zlib.compress(bytes(4))
+    with pytest.raises(PictureError, match="predictor 2 on 4 bits, which is not supported"):
+        read_image(by_hand(8, 1, packed, t258=[4], t259=[8], t262=[1], t317=[2]))
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 def test_associated_alpha_is_divided_out_and_written_as_unassociated(dtype: str) -> None:
     top = 1.0 if dtype == "float32" else float(np.iinfo(dtype).max)
