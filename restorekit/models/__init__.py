@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from restorekit.models import dornet, dwformer, hogformer, resunet
+from restorekit.models import dornet, dwformer, hogformer, mirl, promptir, restormer, resunet
 from restorekit.models._spec import MODELS, DescribesPicture, ModelSpec, SizeRule, register_model
 
 __all__ = [
@@ -13,6 +13,9 @@ __all__ = [
     "dornet",
     "dwformer",
     "hogformer",
+    "mirl",
+    "promptir",
     "register_model",
+    "restormer",
     "resunet",
 ]
