@@ -71,6 +71,7 @@ class Engine:
         if channels_last:
             self.model.to(memory_format=torch.channels_last)
         self.compiles = compile
+        self._any_size = True
         self._compiled: Callable[..., Tensor] | None = None
 
     def __getstate__(self) -> dict[str, object]:
@@ -146,11 +147,15 @@ class Engine:
         if self.compiles:
             try:
                 if self._compiled is None:
-                    self._compiled = torch.compile(network, dynamic=True)
+                    self._compiled = torch.compile(network, dynamic=self._any_size)
                 return self._compiled(*given)
             except Exception as error:
                 if not type(error).__module__.startswith(_COMPILER):
                     raise
-                self.compiles, self._compiled = False, None
-                tally.uncompiled = str(error).strip().split("\n", 1)[0]
+                self._compiled = None
+                if self._any_size:  # what cannot be compiled for all sizes often can for each
+                    self._any_size = False
+                    return self._call(given, tally)
+                self.compiles = False
+                tally.uncompiled = " ".join(str(error).strip().split("\n")[:2])
         return network(*given)

@@ -93,6 +93,24 @@ def test_a_compiler_that_is_missing_is_done_without_and_said(monkeypatch: pytest
     assert not made.compiles
 
 
+def test_what_cannot_be_compiled_for_all_sizes_is_compiled_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    asked: list[object] = []
+
+    def compile(network: Callable[..., Tensor], *, dynamic: bool) -> Callable[..., Tensor]:
+        asked.append(dynamic)
+        return broken(InvalidCxxCompiler())(network) if dynamic else network
+
+    monkeypatch.setattr(torch, "compile", compile)
+    made, tally = engine(Invert(), compile=True), Tally()
+    for _ in range(2):
+        assert torch.equal(made.restore(picture(), None, tally), 1 - picture())
+    assert asked == [True, False]
+    assert tally.uncompiled is None
+    assert made.compiles
+
+
 def test_a_failure_of_the_network_is_not_taken_for_one_of_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", broken(ValueError("the network's own")))
     with pytest.raises(ValueError, match="the network's own"):
