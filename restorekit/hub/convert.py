@@ -129,16 +129,7 @@ def recognise(
         raise ModelError(
             f"{name}: {family or 'no family'} has no variant {variant!r}; correct its card or import it again"
         )
-    match = _match(state, candidates, name)
-    same = [
-        f"{spec.name} {v!r}"
-        for spec, v in candidates
-        if (spec, v) != (match.spec, match.variant) and _fits(match.state, spec, v)
-    ]
-    if not same:
-        return match
-    note = f"its keys fit {', '.join(same)} as well as {match.spec.name} {match.variant!r}, which was assumed"
-    return Match(spec=match.spec, variant=match.variant, state=match.state, notes=(*match.notes, note))
+    return _match(state, candidates, name)
 
 
 def _preferred(spec: ModelSpec) -> list[str]:
@@ -150,11 +141,19 @@ def _match(state: Mapping[str, Tensor], candidates: list[tuple[ModelSpec, str]],
     """Return the first candidate that a state dict fits, or raise what is wrong with the closest one."""
     refusals: list[str] = []
     tried: list[tuple[float, str]] = []
+    fitting: dict[tuple[str, str], tuple[ModelSpec, Mapping[str, Tensor], str | None]] = {}
     for spec, ours, note in _renamings(state, candidates, refusals):
         for variant in [v for s, v in candidates if s is spec]:
             if _fits(ours, spec, variant):
-                return Match(spec=spec, variant=variant, state=_plain(ours, name), notes=(note,) if note else ())
-            tried.append((_likeness(ours, spec, variant), f"{variant!r}: {_difference(ours, spec, variant)}"))
+                fitting.setdefault((spec.name, variant), (spec, ours, note))
+            elif not fitting:
+                tried.append((_likeness(ours, spec, variant), f"{variant!r}: {_difference(ours, spec, variant)}"))
+    if fitting:
+        (_, variant), (spec, ours, note) = next(iter(fitting.items()))
+        others = ", ".join(f"{family} {other!r}" for family, other in list(fitting)[1:])
+        choice = f"its keys fit {others} as well as {spec.name} {variant!r}, which was assumed" if others else None
+        notes = tuple(said for said in (note, choice) if said is not None)
+        return Match(spec=spec, variant=variant, state=_plain(ours, name), notes=notes)
     likeness, difference = max(tried, key=lambda attempt: attempt[0])
     if len({spec.name for spec, _ in candidates}) == 1:
         refused = (

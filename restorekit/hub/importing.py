@@ -57,10 +57,12 @@ def import_weights(
     named = found.entry.card if found.entry is not None and found.entry.card.tag == name else None
     variant = None if named is None and name in MODELS else found.variant
     checkpoint = read_checkpoint(file)
+    known = None if named is not None else _known(checkpoint.sha256, found.spec.name, variant)
+    variant = variant if known is None else known.variant
     match = recognise(checkpoint.state, name=str(file), family=found.spec.name, variant=variant)
     if named is not None and tag is None:
         _check_published(found.entry, checkpoint.sha256, file, overwrite=overwrite)
-    template, notes = _template(named, tag, checkpoint.sha256, match.variant, file)
+    template, notes = _template(named or known, tag, checkpoint.sha256, file, given=named is not None)
     card = replace(
         template or _blank(match.spec, match.variant, file),
         tag=tag if tag is not None else name if named else f"{match.variant}.imported",
@@ -92,22 +94,33 @@ def _check_published(entry: Entry | None, digest: str, file: Path, *, overwrite:
     )
 
 
+def _known(digest: str, family: str, variant: str | None) -> Card | None:
+    """Return the card that knows a file by its hash, if it is of the network that was asked for."""
+    cards = [entry.card for entry in entries() if entry.card.source_sha256 == digest]
+    return next((card for card in cards if card.family == family and variant in (None, card.variant)), None)
+
+
 def _template(
-    named: Card | None, tag: str | None, digest: str, variant: str, file: Path
+    card: Card | None, tag: str | None, digest: str, file: Path, *, given: bool
 ) -> tuple[Card | None, tuple[str, ...]]:
-    """Return the card that says how the weights are used, and what was assumed."""
-    if named is not None:
-        if tag is not None:  # weights of the user's own: where the authors' lie does not concern them
-            return replace(named, url=None, pinned=False), ()
-        if named.source_sha256 is not None:
-            return named, ()
-        note = f"nobody published the SHA-256 of this file; from now on {named.tag} stands for {digest}"
-        return replace(named, pinned=True), (note,)
-    known = [entry.card for entry in entries()]
-    same = next((card for card in known if card.source_sha256 == digest), None)
-    if same is not None:
-        return same, (f"{file.name} is {same.tag}, by its SHA-256; its card was taken over",)
-    return None, ()
+    """Return the card that says how the weights are used, and what was assumed.
+
+    Args:
+        card: The card of the tag that was given, or the one that knows the file.
+        tag: The user's own name for the weights.
+        digest: Hash of the file.
+        file: The file.
+        given: Whether the card is the one of a tag that was given.
+    """
+    if card is None:
+        return None, ()
+    notes = () if given else (f"{file.name} is {card.tag}, by its SHA-256; its card was taken over",)
+    if not given or tag is not None:  # weights of the user's own: where the authors' lie does not concern them
+        return replace(card, url=None, pinned=False), notes
+    if card.source_sha256 is not None:
+        return card, notes
+    note = f"nobody published the SHA-256 of this file; from now on {card.tag} stands for {digest}"
+    return replace(card, pinned=True), (note,)
 
 
 def _blank(spec: ModelSpec, variant: str, file: Path) -> Card:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from restorekit.errors import ModelError, UnknownNameError
 from restorekit.hub import convert
-from restorekit.hub.convert import count_parameters, recognise, tensor_shapes
+from restorekit.hub.convert import Match, count_parameters, recognise, tensor_shapes
 from restorekit.models import MODELS
 
 FAMILIES = MODELS.names()
@@ -44,13 +44,34 @@ def equal(found: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
     return found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in expected)
 
 
+def alike(state: dict[str, Tensor]) -> set[tuple[str, str]]:
+    """Return all families and variants whose weights these may be, under their names or their authors'."""
+    found = set()
+    for family in FAMILIES:
+        rename = MODELS.get(family).convert or dict
+        for names in (state, rename(dict(state))):
+            shapes = {key: value.shape for key, value in names.items()}
+            found |= {(family, v) for v in MODELS.get(family).variants if tensor_shapes(family, v) == shapes}
+    return found
+
+
+def check_choice(match: Match, family: str, state: dict[str, Tensor]) -> None:
+    """Check that weights were taken for what they may be, and that all else that they may be is named."""
+    fitting = alike(state)
+    assert (family, smallest(family)) in fitting
+    assert (match.spec.name, match.variant) in fitting
+    others = [f"{name} {variant!r}" for name, variant in fitting - {(match.spec.name, match.variant)}]
+    assert all(any(other in note for note in match.notes) for other in others)
+    assert any("as well as" in note for note in match.notes) == bool(others)
+
+
 @pytest.mark.parametrize("family", CONVERTED)
 @pytest.mark.parametrize("prefix", ["", "module.", "net.", "module.net."])
 def test_the_authors_keys_become_ours(family: str, prefix: str) -> None:
     state = {prefix + key: value for key, value in authors(family).items()}
     assert equal(convert(family, state), ours(family))
-    match = recognise(state, name="file.pth")
-    assert (match.spec.name, match.variant) == (family, smallest(family))
+    check_choice(recognise(state, name="file.pth"), family, authors(family))
+    match = recognise(state, name="file.pth", family=family, variant=smallest(family))
     assert equal(match.state, ours(family))
     assert any("they were renamed" in note for note in match.notes) == (match.state.keys() != authors(family).keys())
 
@@ -58,7 +79,9 @@ def test_the_authors_keys_become_ours(family: str, prefix: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod."])
 def test_our_keys_stay(family: str, prefix: str) -> None:
-    match = recognise({prefix + key: value for key, value in ours(family).items()}, name="file.pth")
+    state = {prefix + key: value for key, value in ours(family).items()}
+    check_choice(recognise(state, name="file.pth"), family, ours(family))
+    match = recognise(state, name="file.pth", family=family, variant=smallest(family))
     assert (match.spec.name, match.variant, match.notes) == (family, smallest(family), ())
     assert equal(match.state, ours(family))
 
