@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from restorekit.models import dornet, dwformer, hogformer, mirl, promptir, restormer, resunet
+from restorekit.models import dornet, dwformer, hogformer, mirl, promptir, restormer, resunet, swinir
 from restorekit.models._spec import MODELS, DescribesPicture, ModelSpec, SizeRule, register_model
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "register_model",
     "restormer",
     "resunet",
+    "swinir",
 ]
