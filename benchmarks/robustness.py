@@ -248,8 +248,10 @@ _SUMMARY = re.compile(r"^\d+ written.* in [\d.]+ ")
 def _inspect(path: Path) -> tuple[str, int]:
     """Return what another program finds wrong with an output, or nothing, and its pixels."""
     import tifffile
+    from pillow_heif import register_heif_opener
     from PIL import Image
 
+    register_heif_opener()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)

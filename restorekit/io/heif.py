@@ -129,8 +129,13 @@ def read_heic(data: memoryview, limits: Limits) -> ImageData:
         codec = importlib.import_module("pillow_heif")
     except ImportError as error:
         raise Refusal(str(MissingExtraError("a HEIC file", "heic"))) from error
-    file = codec.open_heif(BytesIO(bytes(data)), convert_hdr_to_8bit=False)
-    values, bits = np.asarray(file), int(file.info["bit_depth"])
+    try:
+        file = codec.open_heif(BytesIO(bytes(data)), convert_hdr_to_8bit=False)
+        values, bits = np.asarray(file), int(file.info["bit_depth"])
+    except IndexError as error:  # what the codec makes of a file without a picture
+        raise Refusal("the HEIC holds no picture; it is damaged") from error
+    except (EOFError, OSError, RuntimeError, SyntaxError, ValueError) as error:
+        raise Refusal(f"the HEIC cannot be decoded ({sentence(error)}); it is damaged, or of an odd kind") from error
     if values.dtype == np.uint16:
         values = _spread(values, bits)
     layers = values if values.ndim == 3 else values[:, :, None]
