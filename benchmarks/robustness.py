@@ -248,8 +248,8 @@ _SUMMARY = re.compile(r"^\d+ written.* in [\d.]+ ")
 def _inspect(path: Path) -> tuple[str, int]:
     """Return what another program finds wrong with an output, or nothing, and its pixels."""
     import tifffile
-    from pillow_heif import register_heif_opener
     from PIL import Image
+    from pillow_heif import register_heif_opener
 
     register_heif_opener()
     try:
