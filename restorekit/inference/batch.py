@@ -17,14 +17,15 @@ from restorekit.inference.compare import compare
 from restorekit.inference.enlarge import enlarge
 from restorekit.inference.plan import Plan
 from restorekit.inference.restorer import Restored, Restorer, Summary
-from restorekit.io import ImageData, read_pages, write_image, write_pages
+from restorekit.io import ImageData, encode_image, read_pages, write_image, write_pages
 from restorekit.io.formats import canonical_format, format_of_suffix
 from restorekit.io.info import read_size
 from restorekit.jobs import STANDARD_STREAM, Failure, Job, Journal, Meter, Progress, Report, Stages, run
 
 __all__ = ["BatchReport", "Files", "Listener", "Outcome", "Settings", "forecast_files", "restore_files"]
 
-_TRIAL = 256  # side of the picture that is timed where a card has no time
+_TRIAL = 256  # side of the picture that is timed where a card has no time, and of the part whose writing is timed
+_LARGE = 4_000_000  # pixels from which on writing takes long enough to count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,6 +220,8 @@ class _Worker:
 
     def work(self, job: Job, pages: list[ImageData]) -> _Result:
         """Restore a picture, page by page."""
+        if self.meter.seconds_to_write is None and pages[0].height * pages[0].width >= _LARGE:
+            self.meter.seconds_to_write = self._try_writing(pages[0], job)
         start = time.perf_counter()
         restored = [self._page(page, self._share(job, index, len(pages))) for index, page in enumerate(pages)]
         notes = dict.fromkeys(note for page in restored for note in page.notes if note not in self.restorer.notes)
@@ -234,6 +237,14 @@ class _Worker:
             notes=(*notes, *([f"{len(pages)} pages"] if len(pages) > 1 else [])),
         )
         return _Result(pages, [page.image for page in restored], outcome)
+
+    def _try_writing(self, picture: ImageData, job: Job) -> float:
+        """Return the seconds that a pixel of a picture takes to be written: those of a part of it, to nowhere."""
+        y, x = (max(0, side - _TRIAL) // 2 for side in (picture.height, picture.width))
+        part = _part(picture, (x, y, min(_TRIAL, picture.width), min(_TRIAL, picture.height)))
+        start = time.perf_counter()
+        encode_image(part, format=_format_written(job, picture), quality=self.files.quality)
+        return (time.perf_counter() - start) / (part.height * part.width)
 
     def _page(self, page: ImageData, tell: Callable[[int, int], None]) -> Restored[ImageData]:
         try:

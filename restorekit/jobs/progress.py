@@ -62,11 +62,15 @@ class Meter:
     ) -> None:
         self._listener = listener
         self._clock = clock
+        self.seconds_to_write: float | None = None
+        """Of a pixel, where known: the last picture is written when all others are done."""
         self._lock = threading.Lock()
         self._pixels: dict[Job, int] = {}
         self._parts: dict[Job, float] = {}
         self._started = 0.0
         self._total = 0
+        self._last: Job | None = None
+        self._first: tuple[float, float] | None = None
         self._finished = 0
         self._pixels_done = 0.0
         self._pixels_total = 0.0
@@ -80,6 +84,7 @@ class Meter:
         self._pixels = {job: job_pixels(job) for job in jobs}
         self._parts = {}
         self._total, self._finished = len(jobs), 0
+        self._last, self._first = jobs[-1] if jobs else None, None
         self._pixels_done, self._pixels_total = 0.0, float(sum(self._pixels.values()))
         self._started = self._clock()
 
@@ -109,10 +114,22 @@ class Meter:
                 self._pixels_done += self.pixels(job)
             self._tell(job)
 
+    def _expect(self, seconds: float, done: float) -> float | None:
+        """Return the expected time to the end, by the pace since the first report: what came before it was reading."""
+        if done <= 0:
+            return None
+        if self._first is None:
+            self._first = (seconds, done)
+        began, before = self._first if self._first[1] < done else (0.0, 0.0)
+        left = (seconds - began) * (self._pixels_total - done) / (done - before)
+        if self._last is not None and self._finished < self._total:
+            left += (self.seconds_to_write or 0.0) * self.pixels(self._last)
+        return left
+
     def _tell(self, job: Job) -> None:
         if self._listener is None:
             return
         seconds = self._clock() - self._started
         done = self._pixels_done + sum(self._parts.values())
-        left = seconds * (self._pixels_total - done) / done if done > 0 else None
+        left = self._expect(seconds, done)
         self._listener(Progress(job, self._finished, self._total, done, self._pixels_total, seconds, left))

@@ -185,7 +185,23 @@ def test_time_left_goes_by_pixels(tmp_path: Path) -> None:
     assert [(p.done, p.pixels_done, p.pixels_total) for p in seen] == [
         *[(0, 8, 64), (1, 16, 64), (2, 16, 48), (3, 32, 48)]
     ]
-    assert [p.seconds_left for p in seen] == [35.0, 30.0, 40.0, 15.0]
+    # from the second report on by the pace since the first one: what came before it was reading
+    assert [p.seconds_left for p in seen] == pytest.approx([5 * 56 / 8, 5 * 48 / 8, 15 * 32 / 8, 25 * 16 / 24])
+
+
+def test_the_last_picture_has_to_be_written_when_all_else_is_done(tmp_path: Path) -> None:
+    jobs = jobs_in(tmp_path, 2)
+    seen: list[Progress] = []
+    now = iter([0.0, 5.0, 10.0, 20.0, 30.0])
+    meter = Meter(seen.append, clock=lambda: next(now))
+    meter.start(jobs)
+    meter.seconds_to_write = 0.5
+    meter.finish(jobs[0])
+    meter.part(jobs[1], 0.5)
+    meter.part(jobs[1], 1.0)
+    meter.finish(jobs[1])
+    writing = 0.5 * 16
+    assert [p.seconds_left for p in seen] == pytest.approx([5 + writing, 5 + writing, writing, 0.0])
 
 
 def test_nothing_is_said_of_the_time_left_before_anything_is_done(tmp_path: Path) -> None:
