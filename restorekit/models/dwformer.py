@@ -25,8 +25,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, NamedTuple, ParamSpec
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +41,7 @@ from restorekit.ops.rows import to_picture, to_rows
 __all__ = ["Block", "ChannelGate", "DWFormer", "Stage"]
 
 GatePool = Literal["sum", "softmax"]
+P = ParamSpec("P")
 
 _SIZE = SizeRule(minimum=12, multiple_of=4)  # a quarter of it can be mirrored by two pixels
 _HALO = 2  # of a 5x5 convolution
@@ -174,12 +175,15 @@ class Stage(nn.Sequential):
             for block in self:
                 x = block(x)
             return x
-        blocks = [block for block in self if isinstance(block, Block)]
-        run = uncompiled(_infer) if x.device.type == "cpu" else _infer  # pieces are faster than what a compiler fuses
-        return run(blocks, x)
+        return _in_pieces(_infer, x)([block for block in self if isinstance(block, Block)], x)
 
 
 # --- a stage at inference ---------------------------------------------------------------------------------------------
+
+
+def _in_pieces(infer: Callable[P, Tensor], x: Tensor) -> Callable[P, Tensor]:
+    """Return a function that ``torch.compile`` leaves alone where pieces are faster than what a compiler fuses."""
+    return uncompiled(infer) if x.device.type == "cpu" else infer
 
 
 class _Folded(NamedTuple):
@@ -377,6 +381,11 @@ class DWFormer(nn.Module):
                 f"dwformer takes sides that are multiples of {_SIZE.multiple_of} and at least {_SIZE.minimum}, got "
                 f"{height} x {width}; a Restorer pads other pictures"
             )
+        if self.training or torch.is_grad_enabled():
+            return self._restore(image)
+        return _in_pieces(self._restore, image)(image)  # as a whole: what lies between the stages is not worth minutes
+
+    def _restore(self, image: Tensor) -> Tensor:
         first = self.encoder1(self.stem(image.contiguous(memory_format=torch.channels_last)))
         second = self.encoder2(self.down1(first))
         x = self.latent(self.down2(second))
