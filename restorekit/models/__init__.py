@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from restorekit.models import dornet, dwformer, hogformer, mirl, promptir, restormer, resunet, swinir
+from restorekit.models import dornet, dwformer, hogformer, mirl, nafnet, promptir, restormer, resunet, swinir
 from restorekit.models._spec import MODELS, DescribesPicture, ModelSpec, SizeRule, register_model
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "dwformer",
     "hogformer",
     "mirl",
+    "nafnet",
     "promptir",
     "register_model",
     "restormer",

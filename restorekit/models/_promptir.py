@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restorekit.models._masking import Visibility
-from restorekit.models._restormer import NormKind
+from restorekit.models._norm import NormKind
 from restorekit.models._rolling import is_traced
 from restorekit.models._transformer_unet import TransformerUNet
 from restorekit.ops.rows import to_picture, to_rows

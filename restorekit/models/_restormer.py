@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restorekit.models._masking import Visibility
+from restorekit.models._norm import Norm, NormKind
 from restorekit.models._rolling import (
     add_product,
     even_rows,
@@ -34,40 +35,10 @@ from restorekit.ops.bands import uncompiled
 from restorekit.ops.channel_attention import precise
 from restorekit.ops.rows import to_picture, to_rows
 
-__all__ = ["Attention", "Block", "Blocks", "Down", "FeedForward", "Norm", "NormKind", "Scoring", "Up"]
+__all__ = ["Attention", "Block", "Blocks", "Down", "FeedForward", "Scoring", "Up"]
 
-NormKind = Literal["with_bias", "bias_free"]
 Scoring = Literal["softmax", "relu"]
 _LANES = 16  # numbers that the processor works on at once
-
-
-class Norm(nn.Module):
-    """Normalise over the channels of each pixel, and scale.
-
-    ``with_bias``: (x - mean) / sqrt(variance + eps) weight + bias. ``bias_free``: x / sqrt(variance + eps) weight, with
-    the same variance, about the mean.
-
-    Args:
-        channels: C.
-        kind: Which of the two.
-        eps: Keeps flat pixels finite.
-    """
-
-    def __init__(self, channels: int, *, kind: NormKind = "with_bias", eps: float = 1e-5) -> None:
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels)) if kind == "with_bias" else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise ``(B, C, H, W)``."""
-        return self.rows(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-    def rows(self, x: Tensor) -> Tensor:
-        """Normalise ``(..., C)``."""
-        if self.bias is not None:
-            return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
-        return x * torch.rsqrt(precise(x).var(-1, keepdim=True, correction=0) + self.eps) * self.weight
 
 
 class Attention(nn.Module):

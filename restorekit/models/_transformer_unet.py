@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from restorekit.models._masking import Masked, Visibility
-from restorekit.models._restormer import Block, Blocks, Down, NormKind, Scoring, Up
+from restorekit.models._norm import NormKind
+from restorekit.models._restormer import Block, Blocks, Down, Scoring, Up
 
 __all__ = ["CONFIG_MAP", "LAYOUTS", "Layout", "TransformerUNet", "authors_key", "our_key"]
 

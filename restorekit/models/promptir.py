@@ -14,8 +14,8 @@ of prompts are numbers that suit 48 channels only; here they are arguments.
 
 from __future__ import annotations
 
+from restorekit.models._norm import NormKind
 from restorekit.models._promptir import PromptUNet
-from restorekit.models._restormer import NormKind
 from restorekit.models._spec import ModelSpec, SizeRule, StateDict, register_model
 from restorekit.models._transformer_unet import CONFIG_MAP as _SHARED
 from restorekit.models._transformer_unet import LAYOUTS, authors_key, our_key

@@ -19,7 +19,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from restorekit.models._restormer import NormKind, Scoring
+from restorekit.models._norm import NormKind
+from restorekit.models._restormer import Scoring
 from restorekit.models._spec import ModelSpec, SizeRule, StateDict, register_model
 from restorekit.models._transformer_unet import CONFIG_MAP as _SHARED
 from restorekit.models._transformer_unet import LAYOUTS, TransformerUNet, authors_key, our_key

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from restorekit.models._masking import MaskableEncoder
 from tests.helpers.golden import Results, Run
 
-__all__ = ["call", "call_masked", "load", "load_network", "ours"]
+__all__ = ["call", "call_masked", "load", "load_network", "ours", "picture", "randomise"]
 
 StateDict = dict[str, Tensor]
 
@@ -95,3 +95,17 @@ def call_masked(model: Any, run: Run, our_path: Callable[[str], str], *, last: s
     channels = tuple(feature.shape[1] for feature in out.features)
     assert channels == model.feature_channels
     return {"recon": out.reconstruction, "visible_flat": features[visible], **seen}
+
+
+def randomise(module: nn.Module, *, seed: int = 0) -> None:
+    """Give every parameter a value that matters; at their start some are 0, and the same everywhere."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            fan_in = max(1, parameter[0].numel()) if parameter.ndim > 1 else 4
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) / fan_in**0.5)
+
+
+def picture(*shape: int, seed: int = 1) -> Tensor:
+    """Return random numbers, normally distributed."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))

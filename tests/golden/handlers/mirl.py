@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from restorekit.models import mirl
-from restorekit.models._restormer import Attention, Block, FeedForward, Norm
+from restorekit.models._norm import Norm
+from restorekit.models._restormer import Attention, Block, FeedForward
 from restorekit.models._transformer_unet import LAYOUTS, authors_key, our_key
 from restorekit.models.mirl import MIRL
 from tests.helpers import networks
