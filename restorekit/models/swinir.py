@@ -42,8 +42,9 @@ _GROUPS = 6
 _ENCODER_GROUPS = 3  # the rest are the network's second half, whose results are its features
 _MEAN = (0.4488, 0.4371, 0.4040)
 
-_TOKENS = {"cpu": 512}  # at a time; measured on a processor with 2 MB of second-level cache
-_TOKENS_ELSEWHERE = 1 << 17  # keeps a graphics card busy, and its memory bounded
+# of queries, keys and values at a time; the former measured on a processor with 2 MB of second-level cache
+_PIECE_BYTES = {"cpu": 5 << 18}
+_PIECE_BYTES_ELSEWHERE = 1 << 28  # keeps a graphics card busy, and its memory bounded
 
 
 class Layout:
@@ -178,13 +179,19 @@ class Block(nn.Module):
         """
         order, seen = layout.order(self.shift), layout.seen(x.dtype)
         if _in_place(self):
-            area, out = self.window**2, _empty_like(x) if out is None else out
-            pieces = torch.split(order, max(1, _TOKENS.get(x.device.type, _TOKENS_ELSEWHERE) // area) * area)
+            out = _empty_like(x) if out is None else out
+            pieces = torch.split(order, self._tokens(x))
             write = self._write if len(pieces) == 1 else uncompiled(self._write)
             return write(x, out, pieces, seen)
         rows = permute(x.flatten(0, 2), order)
         rows = self.transform(rows, None if seen is None else seen.flatten(0, 2)[order])
         return permute(rows, invert(order)).view_as(x)
+
+    def _tokens(self, x: Tensor) -> int:
+        """Return how many tokens, in whole windows, to work on at a time."""
+        area = self.window**2
+        per_window = area * 3 * x.shape[3] * x.element_size()
+        return max(1, _PIECE_BYTES.get(x.device.type, _PIECE_BYTES_ELSEWHERE) // per_window) * area
 
     def _write(self, x: Tensor, out: Tensor, pieces: tuple[Tensor, ...], seen: Tensor | None) -> Tensor:
         source, target = x.flatten(0, 2), out.view(-1, out.shape[3])

@@ -49,7 +49,7 @@ def _picture(*shape: int, seed: int = 1) -> Tensor:
 
 def _in_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Work on three windows and on bands of eight rows."""
-    monkeypatch.setitem(swinir._TOKENS, "cpu", 3 * 64)
+    monkeypatch.setitem(swinir._PIECE_BYTES, "cpu", 3 * 64 * 3 * 12 * 4)
     monkeypatch.setattr(bands, "_BAND_BYTES", 1)
 
 
