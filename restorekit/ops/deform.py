@@ -46,18 +46,21 @@ def sample_columns(x: Tensor, shift: Tensor, *, top: int = 0) -> Tensor:
 
 
 def to_table(x: Tensor) -> Tensor:
-    """Return the pixels of one picture ``(1, C, H, W)``, with a border of zeros, as rows ``((H + 2) (W + 2), C)``."""
-    return F.pad(x, (1, 1, 1, 1)).permute(0, 2, 3, 1).reshape(-1, x.shape[1]).contiguous()
+    """Return the pixels of one picture ``(1, C, H, W)`` as rows, ``((H + 3) (W + 3), C)``.
+
+    There are zeros around it: one row and column before, two behind, so that a tap that lies outside reads zeros and
+    needs no care.
+    """
+    return F.pad(x, (1, 2, 1, 2)).permute(0, 2, 3, 1).reshape(-1, x.shape[1]).contiguous()
 
 
 def gather_columns(table: Tensor, shift: Tensor, *, top: int, height: int) -> Tensor:
     """Read the taps of a band of rows; on a processor, without gradient, what ``sample_columns`` reads.
 
-    A tap is the sum of four rows of a table, each with its weight: what an embedding bag is made for. A tap outside
-    reads the border, which is zero.
+    A tap is the sum of four rows of a table, each with its weight: what an embedding bag is made for.
 
     Args:
-        table: ``((H + 2) (W + 2), C)`` from ``to_table``.
+        table: ``((H + 3) (W + 3), C)`` from ``to_table``.
         shift: ``(1, 27, h, W)`` of the band, float32 or float64, **dy of all taps, then dx of all, then the masks**.
         top: First row of the band.
         height: H.
@@ -66,23 +69,26 @@ def gather_columns(table: Tensor, shift: Tensor, *, top: int, height: int) -> Te
         ``(h * W, 9 * C)``: tap by tap, its channels.
     """
     rows, width = shift.shape[2:]
-    stride = width + 2
+    stride = width + 3
     dy, dx, mask = shift[0].permute(1, 2, 0).chunk(3, 2)  # each (h, W, 9)
     tap = torch.arange(TAPS, device=shift.device)
-    first = torch.arange(top, top + rows, device=shift.device).view(-1, 1, 1)
-    y = (dy + (first + (tap // _SIDE - 1))).clamp_(-1, height)
-    x = (dx + (torch.arange(width, device=shift.device).view(-1, 1) + (tap % _SIDE - 1))).clamp_(-1, width)
-    above, left = y.floor().clamp_(max=height - 1), x.floor().clamp_(max=width - 1)
-    below_share, right_share = y.sub_(above), x.sub_(left)
-    # what is no number is no place either: its weight says so, its index must not
-    corner = (above.int() + 1).mul_(stride).add_(left.int() + 1).clamp_(0, table.shape[0] - stride - 2)
-    mask = torch.sigmoid(mask)
-    lower = mask * below_share
-    upper = mask - lower
-    upper_right, lower_right = upper * right_share, lower * right_share
-    shares = torch.stack([upper - upper_right, upper_right, lower - lower_right, lower_right], -1)
-    sources = torch.stack([corner, corner + 1, corner + stride, corner + (stride + 1)], -1)
-    read = F.embedding_bag(
-        sources.view(-1, 4), table, per_sample_weights=shares.view(-1, 4).to(table.dtype), mode="sum"
+    y = (dy + (torch.arange(top, top + rows, device=shift.device).view(-1, 1, 1) + (tap // _SIDE - 1))).clamp_(
+        -1, height
     )
+    x = (dx + (torch.arange(width, device=shift.device).view(-1, 1) + (tap % _SIDE - 1))).clamp_(-1, width)
+    above, left = y.floor(), x.floor()
+    below_share, right_share = y.sub_(above), x.sub_(left)
+    # what is no number is no place either: its weight says so, and its index must lie in the table
+    corner = (left.int().add_(above.int(), alpha=stride) + (stride + 1)).clamp_(0, table.shape[0] - stride - 2)
+    sources = torch.empty((*corner.shape, 4), dtype=corner.dtype, device=corner.device)
+    for place, step in enumerate((0, 1, stride, stride + 1)):
+        torch.add(corner, step, out=sources[..., place])
+    mask = torch.sigmoid(mask.contiguous())  # of a slice it takes six times as long
+    lower = mask * below_share
+    upper = mask.sub_(lower)
+    shares = torch.empty((*corner.shape, 4), dtype=table.dtype, device=corner.device)
+    for place, share in ((0, upper), (2, lower)):
+        right = torch.mul(share, right_share, out=shares[..., place + 1])
+        torch.sub(share, right, out=shares[..., place])
+    read = F.embedding_bag(sources.view(-1, 4), table, per_sample_weights=shares.view(-1, 4), mode="sum")
     return read.view(rows * width, -1)
