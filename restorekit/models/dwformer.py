@@ -15,7 +15,8 @@ Deviations, none of which changes the result but for rounding: without gradients
   that convolution's;
 - takes 1x1 convolutions as products of matrices, pixels (rows of channels) times weights, added to in place;
 - leaves the idle projection out, and multiplies the gate into the weights behind it;
-- works in pieces that stay in the cache: a few rows of a large picture, or some small pictures;
+- works in pieces that stay in the cache, a few lines of a large picture or some small pictures, and gathers their
+  pixels, mirrored ones included, in place of padding and joining whole maps;
 - sums in float32 whatever it computes in.
 
 Shapes: B pictures, C channels, r C hidden channels, L pixels, P pixels of a piece.
@@ -178,6 +179,31 @@ class Stage(nn.Sequential):
         return _in_pieces(_infer, x)([block for block in self if isinstance(block, Block)], x)
 
 
+class Mirrored(nn.Conv2d):
+    """A 3x3 convolution of one map or of several side by side, mirrored at the border."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 3, padding=1, padding_mode="reflect")
+
+    def forward(self, *maps: Tensor) -> Tensor:
+        """Filter maps ``(B, C_i, H, W)`` whose channels are ``in_channels`` in sum."""
+        if torch.is_grad_enabled():
+            return super().forward(torch.cat(maps, 1) if len(maps) > 1 else maps[0])
+        return _in_pieces(_convolve, maps[0])(self, maps)
+
+
+class Merge(nn.Sequential):
+    """Join what comes from below with what was kept on the way down."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(Mirrored(2 * channels, channels), nn.ReLU(inplace=True))
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:  # type: ignore[override]
+        """Join two maps ``(B, C, H, W)``."""
+        filtered: Tensor = self[1](self[0](x, skip))
+        return filtered
+
+
 # --- a stage at inference ---------------------------------------------------------------------------------------------
 
 
@@ -255,10 +281,18 @@ def _cut(x: Tensor, hidden: int) -> list[_Piece]:
     return [_Piece(slice(i, i + 1), slice(j, min(j + lines, height))) for i in range(batch) for j in starts]
 
 
-def _mirrored(length: int, device: torch.device) -> Tensor:
+def _mirrored(length: int, halo: int, device: torch.device) -> Tensor:
     """Return the positions along an axis, with those that mirroring puts in front of it and behind it."""
-    positions = torch.arange(-_HALO, length + _HALO, device=device).abs()
+    positions = torch.arange(-halo, length + halo, device=device).abs()
     return length - 1 - (length - 1 - positions).abs()
+
+
+def _sources(x: Tensor, pieces: Sequence[_Piece], halo: int) -> list[Tensor]:
+    """Return which pixels of ``(B, C, H, W)`` each piece and what is around it consist of, ``(n, lines, columns)``."""
+    batch, _, height, width = x.shape
+    pixels = torch.arange(batch * height * width, device=x.device).view(batch, height, width)
+    pixels = pixels[:, _mirrored(height, halo, x.device)][:, :, _mirrored(width, halo, x.device)]
+    return [pixels[p.pictures, p.lines.start : p.lines.stop + 2 * halo] for p in pieces]
 
 
 def _infer(blocks: Sequence[Block], x: Tensor) -> Tensor:
@@ -267,9 +301,7 @@ def _infer(blocks: Sequence[Block], x: Tensor) -> Tensor:
     device = x.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
     pieces = _cut(x, blocks[0].widen.out_channels)
-    pixels = torch.arange(batch * height * width, device=x.device).view(batch, height, width)
-    pixels = pixels[:, _mirrored(height, x.device)][:, :, _mirrored(width, x.device)]
-    sources = [pixels[p.pictures, p.lines.start : p.lines.stop + 2 * _HALO] for p in pieces]
+    sources = _sources(x, pieces, _HALO)
     rows = to_rows(x).to(dtype, copy=True, memory_format=torch.contiguous_format)
     with torch.autocast(device, enabled=False):
         for block, folded in zip(blocks, _fold(blocks, dtype), strict=True):
@@ -304,6 +336,24 @@ def _mix(rows: Tensor, folded: _Folded) -> None:
     flat = rows.flatten(0, 1)
     hidden = torch.mm(flat, folded.widen).clamp_min_(folded.floor)
     flat.addmm_(hidden, folded.narrow).add_(folded.shift)
+
+
+def _convolve(convolution: nn.Conv2d, maps: Sequence[Tensor]) -> Tensor:
+    """Apply a mirrored convolution to maps ``(B, C_i, H, W)`` side by side, without a padded copy of the whole."""
+    batch, _, height, width = maps[0].shape
+    rows = [to_rows(x.contiguous(memory_format=torch.channels_last)).flatten(0, 1) for x in maps]
+    pieces = _cut(maps[0], convolution.in_channels)
+    done: Tensor | None = None
+    start = 0
+    for source in _sources(maps[0], pieces, 1):
+        pixels = torch.cat([values.index_select(0, source.flatten()) for values in rows], 1)
+        entered = pixels.view(*source.shape, -1).permute(0, 3, 1, 2)
+        filtered = to_rows(F.conv2d(entered, convolution.weight, convolution.bias)).flatten(0, 1)
+        done = filtered.new_empty(batch * height * width, filtered.shape[1]) if done is None else done
+        done[start : start + len(filtered)] = filtered
+        start += len(filtered)
+    assert done is not None
+    return to_picture(done.view(batch, height * width, -1), height, width)
 
 
 # --- the network ------------------------------------------------------------------------------------------------------
@@ -348,10 +398,6 @@ class DWFormer(nn.Module):
         def up(number: int) -> nn.Sequential:
             return nn.Sequential(nn.Conv2d(embed_dims[number - 1], 4 * embed_dims[number], 1), nn.PixelShuffle(2))
 
-        def merge(channels: int) -> nn.Sequential:
-            fuse = nn.Conv2d(2 * channels, channels, 3, padding=1, padding_mode="reflect")
-            return nn.Sequential(fuse, nn.ReLU(inplace=True))
-
         first, second, third = embed_dims[:3]
         self.stem = nn.Conv2d(in_channels, first, 3, padding=1)
         self.encoder1 = stage(0)
@@ -359,9 +405,9 @@ class DWFormer(nn.Module):
         self.encoder2 = stage(1)
         self.down2 = nn.Conv2d(second, third, 2, stride=2)
         self.latent = stage(2)
-        self.up2, self.merge2, self.decoder2 = up(3), merge(second), stage(3)
-        self.up1, self.merge1, self.decoder1 = up(4), merge(first), stage(4)
-        self.output = nn.Conv2d(first, in_channels, 3, padding=1, padding_mode="reflect")
+        self.up2, self.merge2, self.decoder2 = up(3), Merge(second), stage(3)
+        self.up1, self.merge1, self.decoder1 = up(4), Merge(first), stage(4)
+        self.output = Mirrored(first, in_channels)
 
     def forward(self, image: Tensor) -> Tensor:
         """Restore a picture.
@@ -386,11 +432,13 @@ class DWFormer(nn.Module):
         return _in_pieces(self._restore, image)(image)  # as a whole: what lies between the stages is not worth minutes
 
     def _restore(self, image: Tensor) -> Tensor:
-        first = self.encoder1(self.stem(image.contiguous(memory_format=torch.channels_last)))
-        second = self.encoder2(self.down1(first))
-        x = self.latent(self.down2(second))
-        x = self.decoder2(self.merge2(torch.cat([self.up2(x), second], 1)))
-        x = self.decoder1(self.merge1(torch.cat([self.up1(x), first], 1)))
+        x = self.encoder1(self.stem(image.contiguous(memory_format=torch.channels_last)))
+        skips = [x]
+        x = self.encoder2(self.down1(x))
+        skips.append(x)
+        x = self.latent(self.down2(x))
+        x = self.decoder2(self.merge2(self.up2(x), skips.pop()))
+        x = self.decoder1(self.merge1(self.up1(x), skips.pop()))
         restored: Tensor = self.output(x) + image
         return restored
 

@@ -134,6 +134,15 @@ def test_pieces_change_nothing(shape: tuple[int, ...], pool: Any, monkeypatch: p
         torch.testing.assert_close(stage(x), want, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(1, 3, 52, 12), (2, 3, 36, 20)])
+def test_a_network_in_pieces_gives_the_same(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, plain = _pair()
+    image = _picture(*shape)
+    _patch_bands(monkeypatch)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(image), plain(image), atol=2e-4, rtol=1e-4)
+
+
 def test_small_pictures_share_a_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     x = _picture(5, 6, 8, 8)
     monkeypatch.setattr(bands, "_BAND_BYTES", 2 * 8 * 8 * 18 * 4)
