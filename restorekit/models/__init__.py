@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from restorekit.models import dornet, dwformer, hogformer, mirl, nafnet, promptir, restormer, resunet, swinir
+from restorekit.models import (
+    degradation_classifier,
+    dornet,
+    dwformer,
+    hogformer,
+    mirl,
+    nafnet,
+    promptir,
+    restormer,
+    resunet,
+    swinir,
+)
 from restorekit.models._spec import MODELS, DescribesPicture, ModelSpec, SizeRule, register_model
 
 __all__ = [
@@ -10,6 +21,7 @@ __all__ = [
     "DescribesPicture",
     "ModelSpec",
     "SizeRule",
+    "degradation_classifier",
     "dornet",
     "dwformer",
     "hogformer",
