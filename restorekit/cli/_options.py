@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from typer import Option
@@ -21,5 +22,8 @@ Shard = Annotated[str | None, Option(metavar="I/N", help="Do the I-th of N share
 Workers = Annotated[int, Option(help="Threads that read files, and as many that write them.")]
 MaxPixels = Annotated[str, Option(help="Larger pictures are refused: 500M, 2G (pixels).")]
 MaxFileSize = Annotated[str, Option(help="Larger files are refused: 4GB, 500M.")]
+Guide = Annotated[Path | None, Option(help="Picture that helps to restore a depth map, or a folder of them.")]
+Scale = Annotated[int | None, Option(help="How many times finer the guide is than the depth map.")]
+Unit = Annotated[str | None, Option(help="What depth is counted in: mm, cm, m, the metres of a step, or raw.")]
 AsJson = Annotated[bool, Option("--json", help="Print the result as JSON on standard output.")]
 Verbose = Annotated[bool, Option("--verbose", "-v", help="Say more.")]

@@ -10,11 +10,16 @@ from typer import Argument, Option
 
 from restorekit.cli import _options as o
 from restorekit.cli._common import set_up_logging
+from restorekit.cli._depth import concerns_depth, restore_depth
 from restorekit.cli._words import parse_bytes, parse_color, parse_count, parse_crop, parse_shard, parse_tile
 from restorekit.errors import UsageError
 
 app = typer.Typer()
 
+_AS_GIVEN = (
+    *("inputs", "out", "recursive", "suffix", "format", "quality", "bit_depth", "strip_metadata"),
+    *("overwrite", "skip_existing", "resume", "workers", "compare"),
+)
 _EXAMPLES = """\b
 Examples:
   restorekit restore photo.jpg --compare
@@ -24,6 +29,7 @@ Examples:
 
 @app.command(epilog=_EXAMPLES)
 def restore(
+    ctx: typer.Context,
     inputs: Annotated[list[str], Argument(metavar="INPUT", help="Files, folders, patterns; - is standard input.")],
     out: o.Out = None,
     model: Annotated[str, Option("--model", "-m", help="Family, variant, tag, file of weights, or auto.")] = "resunet",
@@ -44,6 +50,9 @@ def restore(
     strength: Annotated[float, Option(help="0 to 1: share of the restored picture; 0 changes nothing.")] = 1.0,
     mask: Annotated[Path | None, Option(help="Picture of the same size: white is restored, black stays.")] = None,
     crop: Annotated[str | None, Option(metavar="X,Y,WIDTH,HEIGHT", help="Only this part, to try a setting.")] = None,
+    guide: o.Guide = None,
+    scale: o.Scale = None,
+    unit: o.Unit = None,
     compare: Annotated[bool, Option("--compare", help="Also write a before/after picture.")] = False,
     tile: Annotated[str, Option(help="auto, off, or the side of a tile in pixels.")] = "auto",
     max_memory: Annotated[str | None, Option(help="Memory a restoration may take: 4GB, 500M.")] = None,
@@ -60,6 +69,8 @@ def restore(
     A picture that fails is named at the end with its reason; the others are done, and the exit code is 3.
     """
     set_up_logging(verbose=verbose)
+    if concerns_depth(ctx):
+        restore_depth(ctx)
     if as_json and (out == "-" or (out is None and "-" in inputs)):
         raise UsageError("standard output takes the picture or the JSON, not both; give --out a file name")
     from restorekit.cli._show import show
@@ -68,21 +79,9 @@ def restore(
     from restorekit.io.limits import Limits
 
     files = Files(
-        inputs=inputs,
-        out=out,
-        recursive=recursive,
-        suffix=suffix,
-        format=format,
-        quality=quality,
-        bit_depth=bit_depth,
-        strip_metadata=strip_metadata,
+        **{name: ctx.params[name] for name in _AS_GIVEN},
         background=parse_color(background),
-        overwrite=overwrite,
-        skip_existing=skip_existing,
-        resume=resume,
         shard=None if shard is None else parse_shard(shard),
-        workers=workers,
-        compare=compare,
         limits=Limits(pixels=parse_count(max_pixels), file_bytes=parse_bytes(max_file_size)),
     )
     settings = Settings(
