@@ -15,7 +15,7 @@ from restorekit.errors import ModelError
 from restorekit.hub.checkpoint import strip_prefixes
 from restorekit.models import MODELS, ModelSpec
 
-__all__ = ["Match", "NoFitError", "convert", "count_parameters", "recognise", "tensor_shapes"]
+__all__ = ["Match", "NoFitError", "WithoutDraws", "convert", "count_parameters", "recognise", "tensor_shapes"]
 
 _SHOWN = 5  # keys of a kind that a message lists
 _DRAWS = (
@@ -58,21 +58,24 @@ class NoFitError(ModelError):
         self.likeness = likeness
 
 
-class _WithoutDraws(TorchFunctionMode):
-    """Leaves random initial values out: there is no memory for them, and to ask for them loads half of PyTorch."""
+class WithoutDraws(TorchFunctionMode):
+    """Leaves random initial values out, where there is no memory for them or others take their place anyway."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if getattr(func, "__name__", "") in _DRAWS:
-            return args[0] if args else (kwargs or {}).get("tensor")
+            tensor: Tensor = args[0] if args else (kwargs or {})["tensor"]
+            if not tensor.is_meta:
+                tensor.detach().zero_()  # what is drawn again until it fits ends with zeros
+            return tensor
         return func(*args, **(kwargs or {}))
 
 
 @cache
 def _outline(family: str, variant: str) -> nn.Module:
     """Return a network without memory for its weights."""
-    with torch.device("meta"), _WithoutDraws():
+    with torch.device("meta"), WithoutDraws():
         return MODELS.get(family).build(variant)
 
 

@@ -14,7 +14,7 @@ from restorekit.errors import ModelError, UnknownNameError
 from restorekit.hub.card import UNMEASURED, Card, InferenceRule
 from restorekit.hub.checkpoint import parse_checkpoint, read_checkpoint
 from restorekit.hub.community import Community, recognise_community
-from restorekit.hub.convert import Match, NoFitError, recognise
+from restorekit.hub.convert import Match, NoFitError, WithoutDraws, recognise
 from restorekit.hub.store import Entry, entries, how_to_get, how_to_repair, natural_order
 from restorekit.models import MODELS, ModelSpec
 
@@ -244,7 +244,8 @@ def _load_file(path: Path) -> Loaded:
 
 
 def _build(match: Match, card: Card | None, notes: tuple[str, ...]) -> Loaded:
-    network = match.spec.build(match.variant)
+    with WithoutDraws():
+        network = match.spec.build(match.variant)
     network.load_state_dict(match.state)
     return Loaded(
         model=network.eval(),
