@@ -30,6 +30,7 @@ from tests.helpers.golden import Converter, Results, Run, handles, handles_keys
 from tests.helpers.shared import shared_folder
 
 _STAGES = range(1, 6)
+_STEPS = {"mm": 1000, "cm": 100, "m": 1}  # of a metre
 
 
 def _ours(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,7 +152,7 @@ for _variant, _list in (("dornet", "keys_dornet"), ("dornet-t", "keys_dornet_t")
 
 @contextmanager
 def _watched_regulariser(module: DegradationRegulariser, seen: dict[str, Any]) -> Iterator[None]:
-    looks, kernels, filtered = module.looks, module.kernels, []
+    looks, kernels = module.looks, module.kernels
 
     def record_looks(depth: Tensor) -> Tensor:
         seen["x_ds"] = found = looks(depth)
@@ -171,7 +172,7 @@ def _watched_regulariser(module: DegradationRegulariser, seen: dict[str, Any]) -
         for k, branch in enumerate(module.branches)
     ]
     yield
-    del module.looks, module.kernels, filtered
+    del module.looks, module.kernels
     for hook in handles_of_hooks:
         hook.remove()
 
@@ -185,9 +186,9 @@ def regulariser(run: Run) -> Results:
     module.load_state_dict({key.removeprefix("regulariser."): value for key, value in weights.items()}, strict=True)
     module.train(run.call.get("mode") == "train").to(run.dtype)
     seen: dict[str, Any] = {}
-    inputs = run.inputs
+    inputs, noise = run.inputs, run.inputs.get(run.call.get("router_noise", "gate_noise"))
     with torch.no_grad(), _watched_regulariser(module, seen):
-        degraded, loss = module(inputs["depth"], inputs["restored"], inputs["d_vec"], noise=inputs.get("gate_noise"))
+        degraded, loss = module(inputs["depth"], inputs["restored"], inputs["d_vec"], noise=noise)
     return {**seen, "d_lr": degraded, "aux_loss": loss.reshape(run.arrays[run.outputs["aux_loss"]].shape)}
 
 
@@ -291,10 +292,11 @@ def score(run: Run) -> Results:
     if "max_m" in call:
         scale = {"data_range": 1.0, "full_scale_m": call["max_m"] - call["min_m"]}
     else:
-        scale = {"data_range": {"mm": 1000.0, "cm": 100.0, "m": 1.0}[call.get("reference_unit", "m")]}
+        scale = {"data_range": float(_STEPS[call.get("reference_unit", "m")])}
     low, high = call.get("valid_mm", (None, None))
     valid = None if low is None else (reference >= low) & (reference <= high)
     value = depth_rmse(restored, reference, crop_border=call["border"], valid=valid, **scale)
+    value = value * (_STEPS[call.get("unit", "cm")] / _STEPS["cm"])
     return {"rmse": value.reshape(run.arrays[run.outputs["rmse"]].shape)}
 
 
@@ -302,7 +304,7 @@ def score(run: Run) -> Results:
 def pipeline(run: Run) -> Results:
     """Make a depth map coarse, restore it, and score both: the protocol of NYU-v2."""
     folder, call = shared_folder(), run.call
-    metres = _pixels(folder / call["depth"]).astype(np.float32) / np.float32({"mm": 1000}[call["depth_unit"]])
+    metres = _pixels(folder / call["depth"]).astype(np.float32) / np.float32(_STEPS[call["depth_unit"]])
     guide = _pixels(folder / call["image"]).astype(np.float32) / np.float32(call["rgb_divide_by"])
     truth = stretch(metres)
     coarse = low_resolution(truth, call["scale"])
