@@ -192,7 +192,7 @@ class DeformableConv(nn.Module):
         )
         weight, bias = self.shift.weight[order], self.shift.bias[order]
         out = torch.empty_like(x, memory_format=torch.channels_last)
-        rows = band_rows(x[:1], channels=TAPS * x.shape[1])
+        rows = band_rows(x[:1], channels=TAPS * x.shape[1]) * torch.get_num_threads()  # each has a cache of its own
         for i, kernel in enumerate(self._kernels(vector)):
             table, top = to_table(x[i : i + 1]), 0
             for band, own in bands(places[i : i + 1], rows=rows, halo=1):
