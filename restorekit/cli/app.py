@@ -53,7 +53,12 @@ def _ending(*, debug: bool) -> Iterator[None]:
     try:
         yield
     except RestoreKitError as error:
-        typer.echo(traceback.format_exc() if debug else f"Error: {error}", err=True)
+        from restorekit.cli._common import say
+
+        if debug:
+            typer.echo(traceback.format_exc(), err=True)
+        else:
+            say(f"Error: {error}")
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt as error:
         typer.echo("Interrupted.", err=True)

@@ -140,8 +140,8 @@ def _restore(jobs: list[Job], worker: _Worker, journal: Journal | None, listener
 
     stages = Stages(read=worker.read, work=worker.work, write=write)
     report = run(jobs, stages, on_error=failed, meter=worker.meter, ledger=journal, workers=worker.files.workers)
-    if journal is not None and not worker.files.resume:
-        journal.discard()  # the run has come to its end; it stays where one was stopped
+    if journal is not None and not worker.files.resume and journal.complete:
+        journal.discard()  # the run has come to its end; it stays where one was stopped, or a disk was full
     outcomes = {
         **worker.outcomes,
         **{failure.job: _failed(failure) for failure in report.failed},

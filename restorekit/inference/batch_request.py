@@ -151,6 +151,7 @@ def kept(jobs: list[Job], files: Files, settings: Settings) -> Iterator[tuple[li
     """
     todo = _share(jobs, files)
     if _to_stream(jobs) or (len(jobs) == 1 and not files.resume and files.shard is None):
+        sweep(todo, held=False)
         yield todo, None
         return
     with _journal(jobs, files, settings) as journal:

@@ -12,9 +12,9 @@ from typing import BinaryIO
 
 from restorekit.io.faults import Refusal
 
-__all__ = ["atomic_file", "origin_of_temporary", "short_name", "temporary_for"]
+__all__ = ["atomic_file", "origin_of_temporary", "short_name", "temporary_for", "writer_lives"]
 
-_TEMPORARY = re.compile(r"\.(.+)\.\d+-[0-9a-f]{8}\.tmp", re.DOTALL)
+_TEMPORARY = re.compile(r"\.(.+)\.(\d+)-[0-9a-f]{8}\.tmp", re.DOTALL)
 
 
 def short_name(name: str) -> str:
@@ -31,6 +31,20 @@ def origin_of_temporary(path: Path) -> str | None:
     """Return the short name of the file that a temporary file was made for, or None if the path is none."""
     match = _TEMPORARY.fullmatch(path.name)
     return match.group(1) if match else None
+
+
+def writer_lives(path: Path) -> bool:
+    """Return whether the process that makes a temporary file may still be at work."""
+    match = _TEMPORARY.fullmatch(path.name)
+    if match is None or os.name == "nt":  # there, asking for a process would end it
+        return True
+    try:
+        os.kill(int(match.group(2)), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 @contextmanager

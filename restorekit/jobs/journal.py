@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from restorekit.errors import UsageError
-from restorekit.io.atomic import origin_of_temporary, short_name
+from restorekit.io.atomic import origin_of_temporary, short_name, writer_lives
 from restorekit.io.faults import about, sentence
 from restorekit.jobs.outputs import Job
 from restorekit.jobs.walk import STANDARD_STREAM
@@ -85,6 +85,7 @@ class Journal:
         self.path = path
         self._settings = json.loads(json.dumps(settings, sort_keys=True, default=str))
         self._lock = threading.Lock()
+        self._unwritten: set[str] = set()
         self._read: dict[str, _Stamp | None] = {}
         self._begun: dict[str, _Stamp | None] = {}
         self._ended: dict[str, tuple[_Stamp | None, _Stamp | None]] = {}
@@ -172,9 +173,10 @@ class Journal:
 
     def begin(self, job: Job) -> None:
         """Write down that the output of a job is about to be written."""
-        there = _Stamp.of(job.target)
+        key, there = self._key(job), _Stamp.of(job.target)
         with self._lock:
-            self._append(self._file, {"begin": self._key(job), "there": _plain(there)})
+            self._unwritten.add(key)
+            self._append(self._file, {"begin": key, "there": _plain(there)})
 
     def end(self, job: Job) -> None:
         """Write down that the output of a job is in place."""
@@ -182,6 +184,12 @@ class Journal:
         source = self._read.pop(key, None)
         with self._lock:
             self._append(self._file, {"end": key, "source": _plain(source), "target": _plain(target)})
+            self._unwritten.discard(key)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every output that was begun is in place: none was stopped by a full disk, say."""
+        return not self._unwritten
 
     def _append(self, file: FileIO, record: Mapping[str, Any]) -> None:
         # the line break comes first: it also ends a line that a kill or a full disk may have cut in two
@@ -248,10 +256,13 @@ def _hold(file: FileIO, path: Path) -> None:
         ) from error
 
 
-def sweep(jobs: Sequence[Job]) -> int:
+def sweep(jobs: Sequence[Job], *, held: bool = True) -> int:
     """Remove the temporary files that a killed run left beside the outputs of jobs.
 
-    To be called while the journal of these jobs is held: what it removes could belong to a run at work otherwise.
+    Args:
+        jobs: Whose outputs.
+        held: Whether the journal of these jobs is held; if not, only what processes left that are no more is removed,
+            since the rest could belong to a run at work.
 
     Returns:
         How many there were.
@@ -264,7 +275,7 @@ def sweep(jobs: Sequence[Job]) -> int:
     for folder, targets in names.items():
         for path in folder.glob(".*.tmp"):
             origin = origin_of_temporary(path)
-            if origin is not None and origin in targets:
+            if origin is not None and origin in targets and (held or not writer_lives(path)):
                 path.unlink(missing_ok=True)
                 removed += 1
     if removed:

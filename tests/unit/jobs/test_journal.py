@@ -223,6 +223,31 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
         Journal(tmp_path / "file" / "x", settings={}, resume=False)
 
 
+def test_without_the_journal_only_what_dead_processes_left_is_swept(tmp_path: Path) -> None:
+    (job,) = jobs_in(tmp_path, 1)
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    mine = temporary_for(job.target)
+    theirs = mine.with_name(mine.name.replace(f".{os.getpid()}-", f".{int(dead.stdout)}-"))
+    for path in (mine, theirs):
+        path.write_bytes(b"")
+    assert sweep([job], held=False) == 1
+    assert mine.exists()
+    assert not theirs.exists()
+
+
+def test_a_journal_is_complete_when_every_output_that_was_begun_is_in_place(tmp_path: Path) -> None:
+    jobs = jobs_in(tmp_path, 2)
+
+    def full(job: Job) -> None:
+        raise OSError(28, "No space left on device")
+
+    with journal(jobs, resume=False) as ledger:
+        run(jobs[:1], copy, ledger=ledger)
+        assert ledger.complete
+        run(jobs[1:], full, ledger=ledger)
+        assert not ledger.complete
+
+
 def test_sweeping_takes_only_what_belongs_to_the_outputs(tmp_path: Path) -> None:
     jobs = jobs_in(tmp_path, 2)
     out = tmp_path / "out"
