@@ -74,7 +74,7 @@ class EncoderBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Encode ``(B, inputs, H, W)`` as ``(B, outputs, H, W)``."""
         y = F.leaky_relu(_convolve(x, self.conv1, self.norm1), 0.1, inplace=True)
-        y = _convolve(y, self.conv2, self.norm2) + _convolve(x, self.shortcut, self.shortcut_norm)
+        y = _convolve(y, self.conv2, self.norm2).add_(_convolve(x, self.shortcut, self.shortcut_norm))
         return F.leaky_relu(y, 0.1, inplace=True)
 
 
@@ -125,7 +125,8 @@ class AttentiveBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Transform ``(B, C, H, W)``."""
         y = self.conv2(F.leaky_relu(self.conv1(x), self.slope, inplace=True))
-        return torch.addcmul(x, y, self.attention(y))
+        weights = self.attention(y)
+        return y.mul_(weights).add_(x) if _lean(self) else torch.addcmul(x, y, weights)
 
 
 class ResidualGroup(nn.Module):
@@ -139,7 +140,7 @@ class ResidualGroup(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform ``(B, C, H, W)``."""
-        return self.conv(self.block2(self.block1(x))) + x
+        return self.conv(self.block2(self.block1(x))).add_(x)
 
 
 class DeformableConv(nn.Module):
@@ -182,7 +183,7 @@ class DeformableConv(nn.Module):
             return F.conv2d(precise(places), precise(self.shift.weight), precise(self.shift.bias), padding=1)
 
     def add_to(self, x: Tensor, places: Tensor, vector: Tensor) -> Tensor:
-        """Return x with the filtered x added: fast on a processor, without gradient, in float32 or float64.
+        """Add to x, in its place, what ``forward`` makes of it; fast on a processor, without gradient.
 
         Only one band of columns is in memory at a time, and stays in the cache.
         """
@@ -191,7 +192,6 @@ class DeformableConv(nn.Module):
             [torch.arange(0, 2 * TAPS, 2), torch.arange(1, 2 * TAPS, 2), torch.arange(2 * TAPS, 3 * TAPS)]
         )
         weight, bias = self.shift.weight[order], self.shift.bias[order]
-        out = torch.empty_like(x, memory_format=torch.channels_last)
         rows = band_rows(x[:1], channels=TAPS * x.shape[1]) * torch.get_num_threads()  # each has a cache of its own
         for i, kernel in enumerate(self._kernels(vector)):
             table, top = to_table(x[i : i + 1]), 0
@@ -199,9 +199,9 @@ class DeformableConv(nn.Module):
                 shift = F.conv2d(band, weight, bias, padding=1)[:, :, own]
                 columns = gather_columns(table, shift, top=top, height=x.shape[2])
                 here = slice(top, top + shift.shape[2])
-                torch.addmm(_rows(x[i, :, here]), columns, kernel, out=_rows(out[i, :, here]))
+                _rows(x[i, :, here]).addmm_(columns, kernel)
                 top = here.stop
-        return out
+        return x
 
     def _kernels(self, vector: Tensor) -> Tensor:
         """Return kernels with the modulation before and the projection behind them, ``(B, 9 C, C)``."""
@@ -211,8 +211,8 @@ class DeformableConv(nn.Module):
 
 
 def _rows(x: Tensor) -> Tensor:
-    """View ``(C, h, W)`` in channels-last as ``(h W, C)``."""
-    return x.permute(1, 2, 0).flatten(0, 1)
+    """View ``(C, h, W)`` as ``(h W, C)``."""
+    return x.permute(1, 2, 0).view(-1, x.shape[0])
 
 
 class Transfer(nn.Module):
@@ -304,8 +304,9 @@ class DORNet(nn.Module):
                     colours = F.leaky_relu(colours, 0.1, inplace=True)
                 features = self.groups[stage](F.leaky_relu(features, 0.1, inplace=True) if stage else features)
             bias = None if stage else self.collect.bias
-            collected = F.conv2d(features, part, bias) if collected is None else collected + F.conv2d(features, part)
-        return self.tail(self.groups[-1](collected) + first), vector.flatten(1)
+            share = F.conv2d(features, part, bias)
+            collected = share if collected is None else share.add_(collected)
+        return self.tail(self.groups[-1](collected).add_(first)), vector.flatten(1)
 
 
 # --- the authors' names -----------------------------------------------------------------------------------------------
