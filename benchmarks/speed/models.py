@@ -193,9 +193,12 @@ def measure(setting: Setting, sizes: list[int], given: argparse.Namespace) -> li
 
 def summary(row: dict[str, Any]) -> str:
     """Say a row in one line."""
-    parts = [f"{form} {t['seconds']:.3f} s {row['peak_bytes'][form] / 1e6:.0f} MB" for form, t in row["times"].items()]
+    parts = []
+    for form, times in row["times"].items():
+        taken = f"{times['seconds']:.3f} s ({times['processor_seconds']:.3f} of the processor)"
+        parts.append(f"{form} {taken}, {row['peak_bytes'][form] / 1e6:.0f} MB")
     how = "compiled" if row["compiled"] else "eager"
-    return f"{row['variant']} {row['size']}x{row['size']} {how}: {', '.join(parts)}"
+    return f"{row['variant']} {row['size']}x{row['size']} {how}: {'; '.join(parts)}"
 
 
 def peak_in_a_process(setting: Setting, form: str, size: int, threads: int) -> int:
@@ -266,6 +269,29 @@ def _line(row: dict[str, Any], record: dict[str, Any]) -> str:
     )
 
 
+def earlier_rows(out: Path, record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of a record that was written before, and take its networks over."""
+    path = out.with_suffix(".json")
+    if not path.is_file():
+        return []
+    before = json.loads(path.read_text())
+    same = [key for key in ("processor", "device", "dtype", "threads", "against") if before[key] != record[key]]
+    if same:
+        raise SystemExit(f"{path} was measured with another {same[0]}; name another file with --out")
+    record["networks"] = {**before["networks"], **record["networks"]}
+    return [{"command": before["command"], "commit": before["commit"], **row} for row in before["rows"]]
+
+
+def merged(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows, newer ones in the place of older ones, in the order of networks, sizes and modes."""
+
+    def key(row: dict[str, Any]) -> tuple[str, str, int, bool]:
+        return row["family"], row["variant"], row["size"], row["compiled"]
+
+    rows = {key(row): row for row in [*before, *after]}
+    return [rows[name] for name in sorted(rows)]
+
+
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -278,6 +304,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=60.0, help="after so many no further turn begins")
     parser.add_argument("--eager-only", action="store_true")
     parser.add_argument("--against", help="module:callable that returns another implementation")
+    parser.add_argument("--add", action="store_true", help="keep the rows of an earlier record that are not measured")
     parser.add_argument("--out", type=Path, default=HERE / "models", help="where to write, without suffix")
     parser.add_argument("--probe", choices=[OURS, PLAIN, OTHER], help=argparse.SUPPRESS)  # one measurement of memory
     parser.add_argument("--compiled", action="store_true", help=argparse.SUPPRESS)
@@ -320,8 +347,10 @@ def main() -> None:
         },
         "rows": [],
     }
+    earlier = earlier_rows(given.out, record) if given.add else []
     for setting in settings:
         record["rows"] += measure(setting, given.sizes, given)
+        record["rows"] = merged(earlier, record["rows"])
         given.out.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")  # what is done is kept
         given.out.with_suffix(".md").write_text(page(record))
     sys.stdout.write(page(record))

@@ -220,10 +220,10 @@ def test_a_network_that_is_not_quite_the_one_of_the_file_is_said(tmp_path: Path)
 )
 def test_networks_of_another_kind_are_refused(purpose: str, channels: tuple[int, int], message: str) -> None:
     descriptor = SimpleNamespace(
-        architecture=SimpleNamespace(name="LaMa"),
+        architecture=SimpleNamespace(name="Filler"),
         purpose=purpose,
         input_channels=channels[0],
         output_channels=channels[1],
     )
-    with pytest.raises(ModelError, match=f"net.pth is LaMa,? {message}"):
+    with pytest.raises(ModelError, match=f"net.pth is Filler,? {message}"):
         _check_call(descriptor, "net.pth")
