@@ -38,7 +38,7 @@ from restorekit.models._rolling import add_product, even_rows, filtered_bands, r
 from restorekit.models._spec import ModelSpec, SizeRule, StateDict, register_model
 from restorekit.ops.bands import uncompiled
 
-__all__ = ["InferenceRule", "NAFNet", "local_mean"]
+__all__ = ["InferenceRule", "NAFNet", "extend", "window_means"]
 
 InferenceRule = Literal["global_pool", "local_pool", "local_pool_fast"]
 Pool = Callable[[Tensor], Tensor]
@@ -48,35 +48,48 @@ _STEPS = (5, 4, 3, 2, 1)  # of the fast rule: every how manieth row and column i
 # --- means of windows -------------------------------------------------------------------------------------------------
 
 
-def local_mean(x: Tensor, window: tuple[int, int], *, longest_step: int | None = None) -> Tensor:
-    """Return at each pixel the mean of a window around it.
-
-    A window that would leave the picture is moved back into it; one that is larger than it is cut.
+def window_means(x: Tensor, window: tuple[int, int], *, longest_step: int | None = None) -> Tensor:
+    """Return the means of all windows of a picture.
 
     Args:
         x: ``(B, C, H, W)``.
-        window: Height and width.
+        window: Height and width; what is larger than the picture is cut.
         longest_step: Rows and columns that the fast form may go at a time; the exact form if ``None``. The fast form
             looks at every second to fifth row and column where that divides their number, and its windows are one of
             these steps off.
 
     Returns:
-        ``(B, C, H, W)``, or ``(B, C, 1, 1)`` where the window covers the picture.
+        ``(B, C, h, w)``, in the exact form ``(B, C, H - height + 1, W - width + 1)``.
     """
     height, width = x.shape[2:]
     if window[0] >= height and window[1] >= width:
         return x.mean((2, 3), keepdim=True)
     if longest_step is None:
-        means = _running_mean(_running_mean(x, 2, min(window[0], height)), 3, min(window[1], width))
-    else:
-        steps = [min(longest_step, next(s for s in _STEPS if size % s == 0)) for size in (height, width)]
-        means = x[:, :, :: steps[0], :: steps[1]]
-        for dim in (2, 3):
-            means = _running_mean(means, dim, min(window[dim - 2] // steps[dim - 2], means.shape[dim] - 1), late=True)
-        means = means.repeat_interleave(steps[0], 2).repeat_interleave(steps[1], 3)
-    above, left = (height - means.shape[2]) // 2, (width - means.shape[3]) // 2
-    sides = (left, width - means.shape[3] - left, above, height - means.shape[2] - above)
-    return F.pad(means, sides, mode="replicate")
+        return _running_mean(_running_mean(x, 2, min(window[0], height)), 3, min(window[1], width))
+    steps = [min(longest_step, next(s for s in _STEPS if size % s == 0)) for size in (height, width)]
+    means = x[:, :, :: steps[0], :: steps[1]]
+    for dim in (2, 3):
+        length = max(1, window[dim - 2] // steps[dim - 2])
+        means = _running_mean(means, dim, min(length, means.shape[dim] - 1), late=True)
+    return means.repeat_interleave(steps[0], 2).repeat_interleave(steps[1], 3)
+
+
+def extend(means: Tensor, size: tuple[int, int]) -> Tensor:
+    """Give each pixel the mean of the window around it, pixels at the border that of the nearest whole window.
+
+    Args:
+        means: ``(B, C, h, w)``.
+        size: (H, W).
+
+    Returns:
+        ``(B, C, H, W)``; a single mean stays ``(B, C, 1, 1)``.
+    """
+    if means.shape[2:] == (1, 1):
+        return means
+    above, left = (size[0] - means.shape[2]) // 2, (size[1] - means.shape[3]) // 2
+    return F.pad(
+        means, (left, size[1] - means.shape[3] - left, above, size[0] - means.shape[2] - above), mode="replicate"
+    )
 
 
 def _running_mean(x: Tensor, dim: int, length: int, *, late: bool = False) -> Tensor:
@@ -134,16 +147,20 @@ class Block(nn.Module):
             return x if visible is None else visible.hide(x)
 
         y = _gate(self.filter(self.expand1(hide(self.norm1(x)))))
-        x = x + hide(self.project1(y * self.attend(pool(y)))) * self.beta
+        x = x + hide(self.project1(y * self._told(y, pool))) * self.beta
         return x + self.project2(_gate(self.expand2(hide(self.norm2(x))))) * self.gamma
+
+    def _told(self, x: Tensor, pool: Pool) -> Tensor:
+        """Return the attention to ``(B, C, H, W)``: one for all pixels, ``(B, C, 1, 1)``, or one for each."""
+        return extend(self.attend(pool(x)), (x.shape[2], x.shape[3]))
 
     def _in_bands(self, x: Tensor, pool: Pool, rows: int) -> Tensor:
         """Do the same in bands of rows, picture by picture."""
         out = torch.empty_like(x, memory_format=torch.channels_last)
         for picture, result in zip(x.permute(0, 2, 3, 1).contiguous(), out.permute(0, 2, 3, 1), strict=True):
             gated = self._survey(picture, rows)
-            told = self.attend(pool(gated.permute(2, 0, 1)[None]))[0]  # (C, 1, 1), or (C, H, W)
-            self._finish(picture, gated, told, result, rows)
+            told = self._told(gated.permute(2, 0, 1)[None], pool)
+            self._finish(picture, gated, told[0], result, rows)
         return out
 
     def _survey(self, picture: Tensor, rows: int) -> Tensor:
@@ -309,7 +326,7 @@ class NAFNet(nn.Module):
             return _global_mean
         side = self.window >> number
         step = max(1, _STEPS[0] >> number) if self.inference_rule == "local_pool_fast" else None
-        return partial(local_mean, window=(side, side), longest_step=step)
+        return partial(window_means, window=(side, side), longest_step=step)
 
 
 # --- the authors' names -----------------------------------------------------------------------------------------------

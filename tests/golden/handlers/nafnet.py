@@ -86,7 +86,8 @@ def local_pool(run: Run) -> Results:
     first, train, base = run.call["prime_shape"][2:], run.config["train_size"][2:], run.config["base_size"]
     window = tuple(f * b // t for f, b, t in zip(first, base, train, strict=True))
     step = max(1, 5 * first[0] // train[0]) if run.config["fast_imp"] else None
-    return {"y": nafnet.local_mean(run.inputs["x"], window, longest_step=step)}
+    x = run.inputs["x"]
+    return {"y": nafnet.extend(nafnet.window_means(x, window, longest_step=step), x.shape[2:])}
 
 
 @handles("maskdcpt.mask_sampling")

@@ -12,7 +12,7 @@ from restorekit.errors import UsageError
 from restorekit.hub.convert import recognise, tensor_shapes
 from restorekit.models import MODELS, nafnet
 from restorekit.models._masking import Visibility, sample_mask
-from restorekit.models.nafnet import Block, NAFNet, local_mean
+from restorekit.models.nafnet import Block, NAFNet, extend, window_means
 from restorekit.ops import bands
 from tests.helpers.networks import picture, randomise
 
@@ -86,6 +86,10 @@ def test_a_compiled_block_is_one_graph_where_one_band_is_enough(monkeypatch: pyt
 
 
 # --- means of windows -------------------------------------------------------------------------------------------------
+
+
+def local_mean(x: Tensor, window: tuple[int, int], *, longest_step: int | None = None) -> Tensor:
+    return extend(window_means(x, window, longest_step=longest_step), (x.shape[2], x.shape[3]))
 
 
 @pytest.mark.parametrize(
