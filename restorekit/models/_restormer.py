@@ -90,8 +90,10 @@ class Attention(nn.Module):
 
         Those of bands add up to those of the whole.
         """
+        q, k = (t.float() if t.dtype == torch.float16 else t for t in (q, k))  # sums over many pixels overflow it
         q, k = (t.view(*t.shape[:2], self.heads, -1).transpose(1, 2) for t in (q, k))  # (B, f, n, c)
-        return precise(q.transpose(2, 3) @ k), precise(q).square().sum(2), precise(k).square().sum(2)
+        with torch.autocast(q.device.type, enabled=False):
+            return precise(q.transpose(2, 3) @ k), precise(q).square().sum(2), precise(k).square().sum(2)
 
     def mixing(self, qk: Tensor, qq: Tensor, kk: Tensor) -> Tensor:
         """Return the matrix ``(B, C, C)`` that takes v to the attention's result, from the sums of ``products``."""

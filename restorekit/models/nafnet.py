@@ -48,13 +48,13 @@ _STEPS = (5, 4, 3, 2, 1)  # of the fast rule: every how manieth row and column i
 # --- means of windows -------------------------------------------------------------------------------------------------
 
 
-def window_means(x: Tensor, window: tuple[int, int], *, longest_step: int | None = None) -> Tensor:
+def window_means(x: Tensor, window: tuple[int, int], *, longest_steps: tuple[int, int] | None = None) -> Tensor:
     """Return the means of all windows of a picture.
 
     Args:
         x: ``(B, C, H, W)``.
         window: Height and width; what is larger than the picture is cut.
-        longest_step: Rows and columns that the fast form may go at a time; the exact form if ``None``. The fast form
+        longest_steps: Rows and columns that the fast form may go at a time; the exact form if ``None``. The fast form
             looks at every second to fifth row and column where that divides their number, and its windows are one of
             these steps off.
 
@@ -64,9 +64,10 @@ def window_means(x: Tensor, window: tuple[int, int], *, longest_step: int | None
     height, width = x.shape[2:]
     if window[0] >= height and window[1] >= width:
         return x.mean((2, 3), keepdim=True)
-    if longest_step is None:
+    if longest_steps is None:
         return _running_mean(_running_mean(x, 2, min(window[0], height)), 3, min(window[1], width))
-    steps = [min(longest_step, next(s for s in _STEPS if size % s == 0)) for size in (height, width)]
+    divisors = (next(s for s in _STEPS if size % s == 0) for size in (height, width))
+    steps = [min(pair) for pair in zip(longest_steps, divisors, strict=True)]
     means = x[:, :, :: steps[0], :: steps[1]]
     for dim in (2, 3):
         length = max(1, window[dim - 2] // steps[dim - 2])
@@ -325,8 +326,9 @@ class NAFNet(nn.Module):
         if self.inference_rule == "global_pool" or self.training or torch.is_grad_enabled():
             return _global_mean
         side = self.window >> number
-        step = max(1, _STEPS[0] >> number) if self.inference_rule == "local_pool_fast" else None
-        return partial(window_means, window=(side, side), longest_step=step)
+        step = max(1, _STEPS[0] >> number)
+        steps = (step, step) if self.inference_rule == "local_pool_fast" else None
+        return partial(window_means, window=(side, side), longest_steps=steps)
 
 
 # --- the authors' names -----------------------------------------------------------------------------------------------

@@ -85,9 +85,9 @@ def _block(run: Run) -> Any:
 def local_pool(run: Run) -> Results:
     first, train, base = run.call["prime_shape"][2:], run.config["train_size"][2:], run.config["base_size"]
     window = tuple(f * b // t for f, b, t in zip(first, base, train, strict=True))
-    step = max(1, 5 * first[0] // train[0]) if run.config["fast_imp"] else None
+    steps = tuple(max(1, 5 * f // t) for f, t in zip(first, train, strict=True)) if run.config["fast_imp"] else None
     x = run.inputs["x"]
-    return {"y": nafnet.extend(nafnet.window_means(x, window, longest_step=step), x.shape[2:])}
+    return {"y": nafnet.extend(nafnet.window_means(x, window, longest_steps=steps), x.shape[2:])}
 
 
 @handles("maskdcpt.mask_sampling")

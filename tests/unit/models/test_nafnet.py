@@ -88,8 +88,8 @@ def test_a_compiled_block_is_one_graph_where_one_band_is_enough(monkeypatch: pyt
 # --- means of windows -------------------------------------------------------------------------------------------------
 
 
-def local_mean(x: Tensor, window: tuple[int, int], *, longest_step: int | None = None) -> Tensor:
-    return extend(window_means(x, window, longest_step=longest_step), (x.shape[2], x.shape[3]))
+def local_mean(x: Tensor, window: tuple[int, int], *, longest_steps: tuple[int, int] | None = None) -> Tensor:
+    return extend(window_means(x, window, longest_steps=longest_steps), (x.shape[2], x.shape[3]))
 
 
 @pytest.mark.parametrize(
@@ -108,24 +108,24 @@ def test_a_local_mean_is_the_mean_of_the_nearest_whole_window(size: tuple[int, i
     torch.testing.assert_close(local_mean(x, window).expand_as(x), expected, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("step", [None, 5])
-def test_a_window_that_covers_the_picture_gives_its_mean(step: int | None) -> None:
+@pytest.mark.parametrize("steps", [None, (5, 5)])
+def test_a_window_that_covers_the_picture_gives_its_mean(steps: tuple[int, int] | None) -> None:
     x = picture(1, 2, 6, 4)
-    means = local_mean(x, (6, 9), longest_step=step)
+    means = local_mean(x, (6, 9), longest_steps=steps)
     assert means.shape == (1, 2, 1, 1)
     torch.testing.assert_close(means, x.mean((2, 3), keepdim=True))
 
 
 def test_the_fast_form_is_near_where_the_picture_is_smooth() -> None:
     x = torch.linspace(0, 1, 60)[None, None, None].expand(1, 1, 40, 60)
-    near, exact = local_mean(x, (10, 20), longest_step=5), local_mean(x, (10, 20))
+    near, exact = local_mean(x, (10, 20), longest_steps=(5, 5)), local_mean(x, (10, 20))
     assert near.shape == x.shape
     assert (near - exact).abs().max() < 0.15
     assert not torch.equal(near, exact)
 
 
 def test_a_step_need_not_divide_the_size() -> None:
-    assert local_mean(picture(1, 1, 15, 15), (8, 8), longest_step=2).shape == (1, 1, 15, 15)
+    assert local_mean(picture(1, 1, 15, 15), (8, 8), longest_steps=(2, 2)).shape == (1, 1, 15, 15)
 
 
 @pytest.mark.parametrize("rule", ["local_pool", "local_pool_fast"])

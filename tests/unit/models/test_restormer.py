@@ -85,6 +85,13 @@ def test_attention_without_gradients_gives_the_same(scoring: Any) -> None:
         torch.testing.assert_close(attention(x), _on_paper(attention, x), atol=2e-5, rtol=1e-4)
 
 
+def test_products_of_many_pixels_in_half_precision_do_not_overflow() -> None:
+    q = torch.full((1, 70_000, 4), 2.0, dtype=torch.float16)
+    with torch.autocast("cpu", dtype=torch.float16):
+        products = Attention(4, 2, bias=False).products(q, q)
+    assert [part.unique().tolist() for part in products] == [[280_000.0]] * 3
+
+
 @pytest.mark.parametrize("hidden", [16, 21])
 def test_hidden_channels_that_are_filled_up_change_nothing(hidden: int) -> None:
     change = FeedForward(8, expansion=hidden / 8, bias=True)
