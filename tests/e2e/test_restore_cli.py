@@ -480,8 +480,8 @@ def test_through_pipes(weights: Path, tmp_path: Path) -> None:
 def test_a_bar_on_a_terminal_and_its_interrupt_key(weights: Path, tmp_path: Path) -> None:
     import pty
 
-    for index in range(200):
-        write_image(ImageData(pixels=photo(64, 64), format="png"), tmp_path / f"{index}.png")
+    for index in range(300):
+        write_image(ImageData(pixels=photo(128, 128), format="png"), tmp_path / f"{index}.png")
     master, slave = pty.openpty()
     words = [*COMMAND, "restore", ".", "-o", "out", "--model", str(weights), "--ensemble"]
     shown = b""
@@ -500,8 +500,8 @@ def test_a_bar_on_a_terminal_and_its_interrupt_key(weights: Path, tmp_path: Path
     assert b"Interrupted." in shown
     assert b"%" in shown
     made = [name for name in names(tmp_path / "out") if name != ".restorekit.journal"]
-    assert 0 < len(made) < 200
-    assert all(pixels(tmp_path / "out" / name).shape == (64, 64, 3) for name in made)
+    assert 0 < len(made) < 300
+    assert all(pixels(tmp_path / "out" / name).shape == (128, 128, 3) for name in made)
 
 
 def shown_by(terminal: int) -> bytes:
