@@ -74,8 +74,14 @@ class CommunityNetwork(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Restore ``(B, 3, H, W)`` in [0, 1]; the result is ``(B, 3, scale H, scale W)`` in [0, 1]."""
         pictures = image if self._channels == 3 else image.flatten(0, 1).unsqueeze(1)
-        answers = torch.cat([self._descriptor(picture) for picture in torch.split(pictures, 1)])
+        with torch.autocast(image.device.type, enabled=self._computes_low(image.device.type)):
+            answers = torch.cat([self._descriptor(picture) for picture in torch.split(pictures, 1)])
         return answers.view(*image.shape[:2], *answers.shape[2:])
+
+    def _computes_low(self, device: str) -> bool:
+        """Tell whether autocast is on, with a type that the network can compute in."""
+        able = {torch.float16: self._descriptor.supports_half, torch.bfloat16: self._descriptor.supports_bfloat16}
+        return torch.is_autocast_enabled(device) and bool(able.get(torch.get_autocast_dtype(device), False))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Descriptions hold functions that cannot be pickled: a copy is recognised anew from its weights."""
@@ -117,6 +123,15 @@ def recognise_community(state: Mapping[str, Tensor], *, name: str, metadata: Map
     if tiling != "SUPPORTED":
         notes.append(
             f"{architecture} sees far: tiles may differ from the whole; give --tile off where the memory allows"
+        )
+    unable = [
+        precision
+        for precision, able in (("fp16", descriptor.supports_half), ("bf16", descriptor.supports_bfloat16))
+        if not able
+    ]
+    if unable:
+        notes.append(
+            f"{architecture} cannot compute in {' or '.join(unable)}: it stays in fp32 where that is asked for"
         )
     return Community(
         model=model,

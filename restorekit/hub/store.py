@@ -204,12 +204,15 @@ def summarise(found: Sequence[Entry]) -> list[str]:
         card = entry.card
         size = "-" if card.bytes is None else f"{card.bytes / 1e6:.1f} MB"
         mark = " (default)" if card.default else ""
-        where = "not here" if entry.place == "absent" else entry.place
+        where = ("to import" if card.url is None else "to pull") if entry.place == "absent" else entry.place
         rows.append((card.tag + mark, card.variant, card.task, size, card.licence_weights, where))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     absent = [entry.card for entry in found if entry.place == "absent"]
-    return [*lines, *(["", "Not here:"] if absent else []), *(f"  {card.tag}: {how_to_get(card)}" for card in absent)]
+    by_hand = [f"  {card.tag}: {how_to_import(card)}" for card in absent if card.url is None]
+    if any(card.url is not None for card in absent):
+        lines += ["", "To pull: restorekit models pull TAG"]
+    return [*lines, *(["", "To import:", *by_hand] if by_hand else [])]
 
 
 def how_to_get(card: Card) -> str:

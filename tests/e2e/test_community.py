@@ -135,6 +135,20 @@ def test_a_restorer_of_them_can_be_pickled(tmp_path: Path) -> None:
         assert np.array_equal(copy.restore(photo(20, 24)), restorer.restore(photo(20, 24)))
 
 
+def test_a_precision_that_a_network_cannot_compute_in_is_not_taken(tmp_path: Path) -> None:
+    restorer = Restorer.from_pretrained(saved("SwinIR", tmp_path), device="cpu", precision="bf16")
+    assert any("SwinIR cannot compute in fp16: it stays in fp32" in note for note in restorer.notes)
+    low, full = restorer.restore(photo(24, 24)), load(tmp_path / "net.pth")
+    descriptor = full.model._descriptor  # type: ignore[attr-defined]
+    descriptor.supports_bfloat16 = False
+    image = torch.rand(1, 3, 24, 24)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        answer = full.model(image)
+    with torch.no_grad():
+        assert torch.equal(answer, full.model(image))
+    assert low.shape == (48, 48, 3)
+
+
 def test_recognising_draws_no_random_numbers(tmp_path: Path) -> None:
     path = saved("SwinIR", tmp_path)
     before = torch.random.get_rng_state()
