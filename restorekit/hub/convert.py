@@ -145,7 +145,10 @@ def _match(state: Mapping[str, Tensor], candidates: list[tuple[ModelSpec, str]],
     refusals: list[str] = []
     tried: list[tuple[float, str]] = []
     fitting: dict[tuple[str, str], tuple[ModelSpec, Mapping[str, Tensor], str | None]] = {}
+    several = len({spec.name for spec, _ in candidates}) > 1
     for spec, ours, note in _renamings(state, candidates, refusals):
+        if several and spec.marker is not None and spec.marker not in ours:
+            continue
         for variant in [v for s, v in candidates if s is spec]:
             if _fits(ours, spec, variant):
                 fitting.setdefault((spec.name, variant), (spec, ours, note))
@@ -158,7 +161,7 @@ def _match(state: Mapping[str, Tensor], candidates: list[tuple[ModelSpec, str]],
         notes = tuple(said for said in (note, choice) if said is not None)
         return Match(spec=spec, variant=variant, state=_plain(ours, name), notes=notes)
     likeness, difference = max(tried, key=lambda attempt: attempt[0])
-    if len({spec.name for spec, _ in candidates}) == 1:
+    if not several:
         refused = (
             refusals and likeness < 0.5
         )  # else the keys are ours, and what the authors call theirs does not matter

@@ -13,6 +13,7 @@ from restorekit.models import (
     restormer,
     resunet,
     swinir,
+    timm_unet,
 )
 from restorekit.models._spec import MODELS, DescribesPicture, ModelSpec, SizeRule, register_model
 
@@ -32,4 +33,5 @@ __all__ = [
     "restormer",
     "resunet",
     "swinir",
+    "timm_unet",
 ]

@@ -66,6 +66,8 @@ class ModelSpec:
         config_map: Authors' argument -> ours. ``None`` as value: known and without effect here.
         convert: Authors' state dict (already unwrapped) -> ours, pure; a key that it does not know keeps its name.
         revert: Ours -> authors', the inverse of ``convert``.
+        marker: A key that all its state dicts have; where it is missing, weights are not compared with the family's,
+            which saves building it. For families that are slow to build or need an optional package.
     """
 
     name: str
@@ -81,6 +83,7 @@ class ModelSpec:
     config_map: Mapping[str, str | None] = field(default_factory=dict)
     convert: Callable[[StateDict], StateDict] | None = None
     revert: Callable[[StateDict], StateDict] | None = None
+    marker: str | None = None
 
     def build(self, variant: str, **changes: Any) -> nn.Module:
         """Build a variant with fresh weights.

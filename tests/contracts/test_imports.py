@@ -25,6 +25,7 @@ OPTIONAL = (
     "ray",
     "skimage",
     "spandrel",
+    "timm",
     "transformers",
     "webdataset",
 )
