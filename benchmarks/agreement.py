@@ -49,9 +49,7 @@ def in_a_batch(loaded: Loaded) -> Callable[[Picture], Picture]:
     """Return a way of running a network on a picture that shares the batch with another one."""
 
     def restore(picture: Picture) -> Picture:
-        step = loaded.spec.size.multiple_of
-        height, width = (side // step * step for side in picture.shape[:2])
-        one = torch.from_numpy(picture[:height, :width]).permute(2, 0, 1)
+        one = torch.from_numpy(picture).permute(2, 0, 1)
         with torch.inference_mode():
             both: Tensor = loaded.model(torch.stack([one, one.flip(1)]))
         return both[0].clamp(0, 1).permute(1, 2, 0).numpy()
@@ -88,40 +86,41 @@ def ways(loaded: Loaded) -> dict[str, Callable[[Picture], Picture]]:
 
 
 def psnr(first: Picture, second: Picture) -> float:
-    """Return the PSNR of what two pictures have in common, peak 1; 150 dB where they are equal."""
-    height, width = (min(a, b) for a, b in zip(first.shape[:2], second.shape[:2], strict=True))
-    error = float(np.mean(np.square(first[:height, :width].astype(np.float64) - second[:height, :width])))
+    """Return the PSNR of two pictures, peak 1; 150 dB where they are equal."""
+    error = float(np.mean(np.square(first.astype(np.float64) - second)))
     return min(150.0, -10 * float(np.log10(error))) if error > 0 else 150.0
 
 
-def pairs(data: Path, most: int) -> list[tuple[str, Picture, Picture]]:
-    """Return (set, degraded, clean) of the first pictures of each set."""
+def pairs(data: Path, most: int, step: int) -> list[tuple[str, Picture, Picture]]:
+    """Return (set, degraded, clean) of the first pictures of each set, cut to multiples of ``step``: no way pads."""
     found = []
     for name in SETS:
         for path in sorted((data / name / "input").glob("*"))[:most]:
             both = (read_image(path).pixels, read_image(data / name / "target" / path.name).pixels)
             degraded, clean = (pixels.astype(np.float32) / np.float32(255) for pixels in both)
-            found.append((name, degraded, clean))
+            height, width = (side // step * step for side in clean.shape[:2])
+            found.append((name, degraded[:height, :width], clean[:height, :width]))
     return found
 
 
 def measure(loaded: Loaded, data: Path, most: int) -> list[dict[str, Any]]:
     """Compare every way with the reference on every picture."""
     torch.set_num_threads(1)
+    torch._dynamo.config.recompile_limit = 256  # bands and pictures have many shapes; none may fall back to eager
+    torch._dynamo.config.accumulated_recompile_limit = 4096
     reference = restorer(loaded, precision="fp32")
-    found = pairs(data, most)
+    found = pairs(data, most, loaded.spec.size.multiple_of)
     expected = [reference(degraded) for _, degraded, _ in found]
     rows = []
     for name, way in ways(loaded).items():
         for (folder, degraded, clean), whole in zip(found, expected, strict=True):
             output = way(degraded)
-            height, width = output.shape[:2]
             rows.append(
                 {
                     "way": name,
                     "set": folder,
                     "agreement": psnr(output, whole),
-                    "gain": psnr(output, clean) - psnr(whole[:height, :width], clean[:height, :width]),
+                    "gain": psnr(output, clean) - psnr(whole, clean),
                 }
             )
         print(name, *(f"{row['set']} {row['agreement']:.1f}" for row in rows if row["way"] == name), flush=True)
