@@ -126,6 +126,10 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend within each of ``(windows, w^2, C)``."""
+        return self.project_out(self.mix(x))
+
+    def mix(self, x: Tensor) -> Tensor:
+        """Attend within each of ``(windows, w^2, C)``, without the projection at the end."""
         windows, length, channels = x.shape
         qkv = self.qkv(x).view(windows, length, 3, self.heads, channels // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
@@ -133,7 +137,7 @@ class Attention(nn.Module):
             mixed = F.scaled_dot_product_attention(q, k, v)
         else:  # with gradients that is no faster on a processor
             mixed = (q * q.shape[3] ** -0.5 @ k.transpose(2, 3)).softmax(3) @ v
-        return self.project_out(mixed.transpose(1, 2).reshape(windows, length, channels))
+        return mixed.transpose(1, 2).reshape(windows, length, channels)
 
 
 class FeedForward(nn.Module):
@@ -145,7 +149,12 @@ class FeedForward(nn.Module):
         self.project_out = nn.Linear(hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.project_out(F.gelu(self.project_in(x)))
+        """Transform ``(..., C)``."""
+        return self.project_out(self.enter(x))
+
+    def enter(self, x: Tensor) -> Tensor:
+        """Transform ``(..., C)``, without the projection at the end."""
+        return F.gelu(self.project_in(x))
 
 
 class Block(nn.Module):
@@ -201,10 +210,28 @@ class Block(nn.Module):
         return out
 
     def transform(self, rows: Tensor, seen: Tensor | None) -> Tensor:
-        """Transform the tokens of whole windows, ``(windows w^2, C)``; ``seen`` is ``(windows w^2, 1)``."""
+        """Transform the tokens of whole windows, ``(windows w^2, C)``, for inference where they lie.
+
+        Args:
+            rows: The tokens, window after window.
+            seen: ``(windows w^2, 1)``, 1 where a token is seen; ``None``: all are.
+        """
         windows = _hide(self.norm1(rows), seen).view(-1, self.window**2, rows.shape[1])
-        rows = rows + self.attention(windows).view_as(rows)
-        return _hide(rows + self.feed_forward(_hide(self.norm2(rows), seen)), seen)
+        if not _in_place(self):
+            rows = rows + self.attention(windows).view_as(rows)
+            return _hide(rows + self.feed_forward(_hide(self.norm2(rows), seen)), seen)
+        mixed, change = self.attention.mix(windows).flatten(0, 1), self.feed_forward
+        _add_product(rows, mixed, self.attention.project_out)
+        _add_product(rows, change.enter(_hide(self.norm2(rows), seen)), change.project_out)
+        return _hide(rows, seen)
+
+
+def _add_product(rows: Tensor, x: Tensor, layer: nn.Linear) -> None:
+    """Add what a layer makes of ``(n, C')`` to ``(n, C)``."""
+    if torch.is_autocast_enabled(rows.device.type):  # it does not know products that are added to something
+        rows += layer(x)
+    else:
+        rows.addmm_(x, layer.weight.t()).add_(layer.bias)
 
 
 class Group(nn.Module):
