@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 _TAG_LIKE = re.compile(r"[a-z0-9._-]+")  # nothing that a shell pattern would take for more
+_WIDEST = 24  # letters of a licence in a table
 Place = Literal["bundled", "cached", "absent"]
 _log = logging.getLogger(__name__)
 
@@ -205,7 +207,8 @@ def summarise(found: Sequence[Entry]) -> list[str]:
         size = "-" if card.bytes is None else f"{card.bytes / 1e6:.1f} MB"
         mark = " (default)" if card.default else ""
         where = ("to import" if card.url is None else "to pull") if entry.place == "absent" else entry.place
-        rows.append((card.tag + mark, card.variant, card.task, size, card.licence_weights, where))
+        licence = textwrap.shorten(card.licence_weights, _WIDEST, placeholder=" ...")
+        rows.append((card.tag + mark, card.variant, card.task, size, licence, where))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     absent = [entry.card for entry in found if entry.place == "absent"]
