@@ -484,14 +484,14 @@ def test_a_bar_on_a_terminal_and_its_interrupt_key(weights: Path, tmp_path: Path
         write_image(ImageData(pixels=photo(128, 128), format="png"), tmp_path / f"{index}.png")
     master, slave = pty.openpty()
     words = [*COMMAND, "restore", ".", "-o", "out", "--model", str(weights), "--ensemble"]
-    shown = b""
+    shown, interrupted = b"", False
     with subprocess.Popen(words, cwd=tmp_path, env=ENVIRONMENT, stdout=slave, stderr=slave, stdin=slave) as process:
         os.close(slave)
         try:
             while part := shown_by(master):
-                interrupt = b" left" in part and b" left" not in shown
-                shown += part
-                if interrupt:
+                shown += part  # what is looked for may come in two parts
+                if b" left" in shown and not interrupted:
+                    interrupted = True
                     process.send_signal(signal.SIGINT)
         finally:
             process.kill()
