@@ -65,7 +65,8 @@ def in_turns(
         warm: Call each once before.
 
     Returns:
-        Name -> median and spread (half of the distance between the quartiles) in seconds, and number of repeats.
+        Name -> median and spread (half of the distance between the quartiles) in seconds, of the clock and of the
+        processor, and number of repeats.
     """
     if warm:
         for call in calls.values():
@@ -82,13 +83,21 @@ def in_turns(
 
 def _summary(pairs: Sequence[tuple[float, float]]) -> dict[str, float]:
     wall, processor = ([pair[i] for pair in pairs] for i in (0, 1))
-    quartiles = statistics.quantiles(wall, n=4) if len(wall) > 1 else [wall[0]] * 3
     return {
         "seconds": statistics.median(wall),
-        "spread": (quartiles[2] - quartiles[0]) / 2,
+        "spread": _spread(wall),
         "processor_seconds": statistics.median(processor),
+        "processor_spread": _spread(processor),
         "repeats": len(pairs),
     }
+
+
+def _spread(values: Sequence[float]) -> float:
+    """Return half of the distance between the quartiles."""
+    if len(values) < 2:
+        return 0.0
+    quartiles = statistics.quantiles(values, n=4)
+    return (quartiles[2] - quartiles[0]) / 2
 
 
 def resident(field: str) -> int:

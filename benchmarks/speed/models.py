@@ -243,8 +243,8 @@ def page(record: dict[str, Any]) -> str:
         f"{record['processor']}, torch {record['torch']}, load {record['load_at_start']} when it began.",
         "",
         "`ours` is what the Restorer runs, `plain` the form that training uses; they took turns. Seconds are medians",
-        "of the processor's time on a processor (of the clock on a card), +- half of the distance between the",
-        "quartiles of the clock's. Memory is the peak above the loaded network.",
+        "of the processor's time (of the clock on a card), +- half of the distance between the quartiles where there",
+        "were several turns. Memory is the peak above the loaded network.",
         "",
         head,
         "|" + "---|" * (head.count("|") - 1),
@@ -257,9 +257,11 @@ def page(record: dict[str, Any]) -> str:
 
 def _line(row: dict[str, Any], record: dict[str, Any]) -> str:
     network = record["networks"][row["variant"]]
-    clocks = "seconds" if record["device"].startswith("cuda") else "processor_seconds"
-    seconds = {form: times[clocks] for form, times in row["times"].items()}
-    cells = [f"{seconds[form]:.3g} +- {row['times'][form]['spread']:.2g}" for form in (PLAIN, OURS)]
+    on_card = record["device"] != "cpu"
+    taken, spread = ("seconds", "spread") if on_card else ("processor_seconds", "processor_spread")
+    seconds = {form: times[taken] for form, times in row["times"].items()}
+    spreads = {form: f" +- {t[spread]:.2g}" if t["repeats"] > 1 else "" for form, t in row["times"].items()}
+    cells = [f"{seconds[form]:.3g}{spreads[form]}" for form in (PLAIN, OURS)]
     against = f"{seconds[OTHER]:.3g} | {seconds[OTHER] / seconds[OURS]:.2f} | " if OTHER in seconds else ""
     memory = ", ".join(f"{row['peak_bytes'][form] / 1e6:.0f}" for form in (PLAIN, OURS))
     return (

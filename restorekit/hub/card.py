@@ -12,6 +12,7 @@ import tomllib
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
@@ -205,9 +206,15 @@ def _toml(value: str | bool | float) -> str:
     return repr(value)
 
 
+@cache
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    """Return the types of a dataclass's fields; to find them out takes longer than to read a card."""
+    return get_type_hints(kind)
+
+
 def _build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
     """Build a dataclass from parsed TOML, strictly."""
-    hints = get_type_hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]  # a class can be hashed
     known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]  # both kinds are dataclasses
     for key in values:
         if key not in known:
